@@ -1,0 +1,91 @@
+/**
+ * Files that must be whole or not be: written aside, synced, renamed. JSON files read back are
+ * checked by their schema. And the lock that says one state directory, one program.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { fail } from "./errors.ts";
+
+/** Replaces a file atomically; durable when it returns. */
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  mode = 0o644,
+): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const aside = `${path}.${randomBytes(6).toString("hex")}.new`;
+  try {
+    const file = await open(aside, "wx", mode);
+    try {
+      await file.writeFile(data);
+      await file.chmod(mode); // the umask does not decide
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, path);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw spaceError(path, error);
+  }
+  await syncDirectory(dirname(path));
+}
+
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** The file's text, or undefined where it does not exist. */
+export async function readTextIfAny(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** When a process began, in clock ticks after boot (proc(5), stat field 22); undefined if gone. */
+export async function processStart(pid: number): Promise<string | undefined> {
+  const stat = await readTextIfAny(`/proc/${pid}/stat`).catch(() => undefined);
+  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields?.[0] === "Z" ? undefined : fields?.[19];
+}
+
+/**
+ * Takes the lock file `path` for this process: it names pid and start time, so that a reused
+ * pid is not mistaken for its owner. Throws `state-in-use`, naming the owner.
+ */
+export async function lockFile(path: string, what: string): Promise<AsyncDisposable> {
+  await mkdir(dirname(path), { recursive: true });
+  const own = `${process.pid} ${await processStart(process.pid)}\n`;
+  for (let tries = 0; ; tries++) {
+    try {
+      const file = await open(path, "wx", 0o644);
+      await file.writeFile(own);
+      await file.close();
+      return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const [pid, start] = ((await readTextIfAny(path)) ?? "").trim().split(" ");
+    if (pid && start && (await processStart(Number(pid))) === start) {
+      fail("state-in-use", `${what} is in use by process ${pid}`, {
+        remedy: "stop it first, or choose another state directory with --state",
+      });
+    }
+    if (tries > 10) fail("state-in-use", `${path} cannot be locked`);
+    await rm(path, { force: true });
+  }
+}
+
+function spaceError(path: string, error: unknown): unknown {
+  if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
+  return fail("no-space", `no space left for ${path}`, { cause: error });
+}

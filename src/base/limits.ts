@@ -1,0 +1,150 @@
+/**
+ * Every limit of Rackyard, with its reason: the one home for numbers that bound a loop, a queue,
+ * a message or a wait. Units are in the names. Nothing waits, reads or keeps without a bound.
+ */
+
+export const limits = {
+  // --- processes and files
+  /** Grace between SIGTERM and SIGKILL of a child we end. */
+  childGraceMs: 5_000,
+  /** A helper program that should answer at once (ip, nft, ovs-vsctl, qemu-img info). */
+  commandMs: 30_000,
+  /** What one helper program may print before it is ended: nothing we run says more. */
+  commandOutputBytes: 8 * 1024 * 1024,
+  /** Longest line kept of a child's output; the rest of the line is dropped, and said so. */
+  lineBytes: 16 * 1024,
+  /** Log files: rotated at this size, so many kept (surface.md §3). */
+  logFileBytes: 64 * 1024 * 1024,
+  logFiles: 4,
+  /** Unix socket paths: the kernel's limit is 108 bytes with the final NUL. */
+  socketPathBytes: 107,
+
+  // --- waiting
+  /** Poll interval of conditions that have no event. */
+  pollMs: 100,
+  /** First and last pause between tries of something that failed. */
+  backoffFirstMs: 1_000,
+  backoffLastMs: 60_000,
+  /** Pauses between restarts of a child by the supervisor (surface.md §1). */
+  restartFirstMs: 1_000,
+  restartLastMs: 30_000,
+
+  // --- HTTP
+  /** Largest request body, but uploads (surface.md §5). */
+  requestBytes: 1024 * 1024,
+  /** Client calls without a long poll. */
+  requestMs: 30_000,
+  /** Items a page of a list may hold, and by default does. */
+  pageItems: 500,
+  pageItemsDefault: 100,
+  /** Long poll: at most so long per call. */
+  longPollMs: 60_000,
+  /** Events kept for `Last-Event-ID` (surface.md §5). */
+  eventBacklog: 10_000,
+  /** A silent event stream gets a comment line, so that proxies keep it. */
+  streamKeepAliveMs: 15_000,
+  /** Answers kept for `Idempotency-Key`. */
+  idempotencyKeepMs: 24 * 3600_000,
+
+  // --- leases
+  /** Requests that may wait at the broker at once. */
+  waiters: 2_000,
+  /** Leases one holder (token) may have or wait for at once. */
+  leasesPerHolder: 100,
+  /** Renewals come every 10 s (lease.md L14). */
+  renewMs: 10_000,
+  /** No sign of life of a holder for so long: holder-lost (L11, configuration default). */
+  holderTtlMs: 30_000,
+  /** A waiter's closed stream ends its request after (L11). */
+  streamLossMs: 2_000,
+  /** TE data not taken within (L8): cancelled. */
+  takenMs: 10_000,
+  /** What the host adds to the asked duration when it fixes the deadline (H-1.14, L8). */
+  deadlineSlackMs: 5_000,
+  /** A lease's longest and default duration, policy (configuration defaults). */
+  leaseMaxMs: 4 * 3600_000,
+  leaseDefaultMs: 3600_000,
+  /** `avoid` is preferred for so long, then taken all the same (lease.md §4). */
+  avoidMs: 60_000,
+  /** A host that does not answer `prepare`: the TE is faulty for this waiter. */
+  prepareMs: 15_000,
+
+  // --- session between broker and host
+  sessionFrameBytes: 4 * 1024 * 1024,
+  heartbeatMs: 5_000,
+  /** Silent for so long: suspect (no new leases); then after the grace: lost (lease.md §6). */
+  hostSuspectMs: 30_000,
+  hostGraceMs: 60_000,
+  /** Messages a side keeps until they are acknowledged; beyond, the session is ended anew. */
+  sessionBacklog: 10_000,
+  sessionConnectMs: 10_000,
+  sessionRedialFirstMs: 100,
+  sessionRedialLastMs: 5_000,
+
+  // --- host
+  /** Reconciler: a pass at least so often, and so long after an event (H-1.2). */
+  reconcileMs: 30_000,
+  reconcileAfterEventMs: 200,
+  /** virsh: query, start or destroy, save or restore (H-4.6). */
+  virshQueryMs: 5_000,
+  virshActMs: 30_000,
+  virshSaveMs: 120_000,
+  /** Gate (H-6.3, H-6.5, H-6.7). */
+  gateCommandBytes: 4 * 1024,
+  gateOutputBytes: 64 * 1024,
+  gateAgentWaitMs: 10_000,
+  /** A console's log on disk (H-11.4). */
+  consoleBytes: 256 * 1024 * 1024,
+  /** Largest virtual disk of an uploaded image, GiB, unless the kind's disk is smaller. */
+  imageVirtualGiB: 512,
+  /** Files brought home per lease: each at most so large, until so long after the end. */
+  leaseFileBytes: 256 * 1024 * 1024,
+  leaseFilesAfterEndMs: 10 * 60_000,
+  /** A failed reset is tried again (H-13.3, first two tries) after these pauses. */
+  resetRetryMs: [1_000, 10_000],
+  testenvsPerHost: 160,
+  machinesPerTestenv: 15,
+  daemonStartMs: 60_000,
+
+  // --- git and changes
+  refsPerPush: 100,
+  commitsPerPush: 20,
+  pushBytes: 1024 * 1024 * 1024,
+  gitMs: 300_000,
+  gitTries: 3,
+  commentBytes: 16_384,
+
+  // --- builds
+  attempts: 3,
+  /** Job defaults (ci.md T-1), seconds as the layout writes them. */
+  jobTimeoutSeconds: 1_800,
+  jobPostTimeoutSeconds: 300,
+  cleanupMs: 5 * 60_000,
+  leaseWaitMs: 3600_000,
+  nodeWaitMs: 1_800_000,
+  /** What a lease is asked beyond timeout + post-timeout (T-1). */
+  leaseMarginMs: 60_000,
+  /** A build's console; beyond, a line says what was dropped. */
+  buildConsoleBytes: 64 * 1024 * 1024,
+  /** Setup: a node must answer within (X-3). */
+  nodeSetupMs: 60_000,
+  /** Collect: per machine (surface.md §10). */
+  collectMachineMs: 60_000,
+  collectMachineBytes: 64 * 1024 * 1024,
+  collectParallel: 4,
+  /** What a job's `logs/` may hold. */
+  collectLogsBytes: 512 * 1024 * 1024,
+  /** The host's files are waited for so long before the report (lease.md §6). */
+  hostFilesMs: 10_000,
+  evidenceItems: 10,
+  evidenceTextChars: 200,
+
+  // --- nodes
+  nodeLaunchAttempts: 3,
+  nodeLaunchMs: 240_000,
+  nodeDeleteMs: 600_000,
+  nodesPerProvider: 100,
+  imageBuildMs: 1_800_000,
+  imageRecipeBytes: 1024 * 1024,
+  imageBuildTailLines: 50,
+} as const;

@@ -1,0 +1,109 @@
+/**
+ * Reading YAML that people wrote: every value keeps its place, a schema says what is allowed,
+ * and all faults are told at once with file, line, column, the key's path, what was found and
+ * what is allowed (surface.md §7). Both configuration languages are read through here.
+ */
+import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
+import type { Document, Node } from "yaml";
+import type { z } from "zod";
+import type { FieldFault } from "./errors.ts";
+
+export type Place = { readonly file: string; readonly line: number; readonly column: number };
+
+export type YamlFile = {
+  readonly file: string;
+  /** Plain data; undefined for an empty file. */
+  readonly value: unknown;
+  readonly faults: readonly FieldFault[];
+  /** The place of the value at `path`, or of its nearest parent that exists. */
+  placeOf(path: readonly PropertyKey[], key?: boolean): Place;
+};
+
+export function parseYaml(file: string, text: string): YamlFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    prettyErrors: false,
+  });
+  const placeAt = (offset: number): Place => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col) };
+  };
+  return {
+    file,
+    value:
+      document.errors.length > 0 ? undefined : (document.toJS({ maxAliasCount: 100 }) as unknown),
+    faults: document.errors.map((error) =>
+      faultAt(placeAt(error.pos[0]), "yaml-syntax", error.message),
+    ),
+    placeOf: (path, key = false) => placeAt(offsetOf(document, path, key)),
+  };
+}
+
+/** `file:line:column`, the pointer of a fault in a file. */
+export function faultAt(place: Place, code: string, detail: string, remedy?: string): FieldFault {
+  const pointer = `${place.file}:${place.line}:${place.column}`;
+  return remedy === undefined ? { pointer, code, detail } : { pointer, code, detail, remedy };
+}
+
+/** Checks a file against a schema; faults carry their places. */
+export function checkYaml<S extends z.ZodType>(
+  yaml: YamlFile,
+  schema: S,
+): { value: z.output<S>; faults: [] } | { value: undefined; faults: FieldFault[] } {
+  if (yaml.faults.length > 0) return { value: undefined, faults: [...yaml.faults] };
+  const result = schema.safeParse(yaml.value ?? {});
+  if (result.success) return { value: result.data, faults: [] };
+  return {
+    value: undefined,
+    faults: result.error.issues.flatMap((issue) => faultsOf(yaml, issue)),
+  };
+}
+
+function faultsOf(yaml: YamlFile, issue: z.core.$ZodIssue): FieldFault[] {
+  const name = (path: readonly PropertyKey[]): string => path.map(String).join(".") || "the file";
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => {
+      const path = [...issue.path, key];
+      return faultAt(yaml.placeOf(path, true), "unknown-key", `${name(path)}: unknown key`);
+    });
+  }
+  const found = valueAt(yaml.value, issue.path);
+  const shown = found === undefined ? "nothing" : JSON.stringify(found).slice(0, 80);
+  return [
+    faultAt(
+      yaml.placeOf(issue.path),
+      issue.code.replaceAll("_", "-"),
+      `${name(issue.path)}: ${issue.message}, found ${shown}`,
+    ),
+  ];
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  let at: unknown = value;
+  for (const key of path) {
+    if (typeof at !== "object" || at === null) return undefined;
+    at = (at as Record<PropertyKey, unknown>)[key];
+  }
+  return at;
+}
+
+function offsetOf(document: Document, path: readonly PropertyKey[], wantKey: boolean): number {
+  let node: unknown = document.contents;
+  let offset = (node as Node | null)?.range?.[0] ?? 0;
+  for (const [depth, step] of path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === step);
+      if (!pair) return offset;
+      const last = depth === path.length - 1;
+      const target = (last && wantKey ? pair.key : (pair.value ?? pair.key)) as Node | null;
+      offset = target?.range?.[0] ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)];
+      offset = (node as Node | undefined)?.range?.[0] ?? offset;
+    } else return offset;
+  }
+  return offset;
+}
