@@ -1,0 +1,131 @@
+/**
+ * The test environment as hosts report it and as it reads (lease.md §2, te-host.md §§8, 12).
+ * An epoch is a whole number, sent and shown as a string of digits.
+ */
+import { z } from "zod";
+
+export const testenvStates = [
+  "offline",
+  "provisioning",
+  "ready",
+  "preparing",
+  "leased",
+  "held",
+  "resetting",
+  "faulty",
+  "quarantined",
+] as const;
+export type TestenvState = (typeof testenvStates)[number];
+
+export const epochSchema = z.string().regex(/^[0-9]{1,15}$/, "must be a whole number");
+/** Compares epochs as numbers. */
+export function epochOf(text: string): number {
+  return Number(text);
+}
+
+/** `host:number`, e.g. `here:1`. */
+export const testenvIdSchema = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}:[0-9]{1,3}$/);
+
+export const machineReportSchema = z.strictObject({
+  /** `te1-n0`, `te1-seed`. */
+  name: z.string(),
+  /** libvirt's name: `baremetalbrbm1_0`. */
+  domain: z.string(),
+  uuid: z.uuid(),
+  macs: z.array(z.string()),
+  power: z.enum(["on", "off", "unknown"]),
+});
+
+/** Reset certificate (H-8.2); checked by its signature, shown as it is. */
+export const certificateSchema = z.looseObject({
+  schema: z.literal("reset/1"),
+  host: z.string(),
+  te: z.int(),
+  epoch: z.int(),
+  lease: z.string().nullable(),
+  reason: z.string(),
+  began: z.string(),
+  ended: z.string(),
+  durationMs: z.number(),
+  signature: z.string(),
+});
+export type Certificate = z.output<typeof certificateSchema>;
+
+/** A TE in `hello`, and whenever something about it changed. */
+export const testenvReportSchema = z.strictObject({
+  number: z.int().min(1).max(160),
+  kind: z.string(),
+  labels: z.array(z.string()),
+  state: z.enum(testenvStates),
+  /** The highest epoch that the host ever saw for this TE (L2). */
+  epoch: epochSchema,
+  /** The lease it is in the hands of, or whose reset runs. */
+  lease: z.uuid().nullable(),
+  machines: z.strictObject({
+    count: z.int(),
+    memoryMiB: z.int(),
+    cpus: z.int(),
+    diskGiB: z.int(),
+  }),
+  machineList: z.array(machineReportSchema),
+  seedIp: z.string(),
+  certificate: certificateSchema.nullable(),
+  detail: z.string().nullable(),
+});
+export type TestenvReport = z.output<typeof testenvReportSchema>;
+
+export const testenvViewSchema = z.strictObject({
+  id: z.string(),
+  host: z.string(),
+  number: z.int(),
+  kind: z.string(),
+  labels: z.array(z.string()),
+  state: z.enum(testenvStates),
+  draining: z.boolean(),
+  epoch: z.string(),
+  lease: z.string().nullable(),
+  seedIp: z.string().nullable(),
+  machines: z.strictObject({
+    count: z.int(),
+    memoryMiB: z.int(),
+    cpus: z.int(),
+    diskGiB: z.int(),
+  }),
+  machineList: z.array(machineReportSchema),
+  detail: z.string().nullable(),
+});
+export type TestenvView = z.output<typeof testenvViewSchema>;
+
+export const hostViewSchema = z.strictObject({
+  id: z.uuid(),
+  name: z.string(),
+  state: z.enum(["connected", "suspect", "lost"]),
+  version: z.string(),
+  labels: z.array(z.string()),
+  accelerator: z.enum(["kvm", "tcg"]),
+  lastSeenAt: z.string(),
+  load: z.number().nullable(),
+  freeMemoryMiB: z.number().nullable(),
+  health: z.string(),
+  problems: z.array(z.string()),
+  testNetwork: z
+    .strictObject({ cidr: z.string(), hostIp: z.string(), machineIp: z.string() })
+    .nullable(),
+  ssh: z.strictObject({ host: z.string(), port: z.int(), hostKey: z.string() }).nullable(),
+  ca: z.string().nullable(),
+  cell: z.strictObject({ netns: z.string() }).nullable(),
+  libvirt: z.string().nullable(),
+  processes: z.array(z.strictObject({ name: z.string(), pid: z.int() })),
+});
+export type HostView = z.output<typeof hostViewSchema>;
+
+export const testenvDataSchema = z.looseObject({
+  "env-num": z.string(),
+  "host-ip": z.string(),
+  "seed-ip": z.string(),
+  "ssh-user": z.string(),
+  "ssh-key": z.string(),
+  nodes: z.array(z.looseObject({ mac: z.array(z.string()), memory: z.string() })),
+});
+/** TE data (te-host.md §12): made by the host, secret, kept in memory only by the broker. */
+export type TestenvData = z.output<typeof testenvDataSchema>;
