@@ -1,0 +1,114 @@
+/**
+ * The house as data: architecture.md §1 "Who may import whom", written once. A folder may import
+ * itself, what stands here, and `node:` modules (pure code: none of those that act). Rules that
+ * read this are in imports.ts and calls.ts.
+ */
+
+export type Folder = {
+  /** Folders (`base`) or files (`base/assert.ts`) under src/. */
+  readonly may: readonly string[];
+  readonly packages: readonly string[];
+};
+
+/** What pure code may take from `base`: no clock, no randomness, no I/O in them. */
+const pureBase = ["base/assert.ts", "base/ids.ts"];
+const protocol: Folder = { may: ["base"], packages: [] };
+const stage = ["model", "base", "store"];
+const racksAndNodes = ["hypervisor", "session", "image", "ssh", "store", "model", "base"];
+
+export const folders: Readonly<Record<string, Folder>> = {
+  base: { may: [], packages: ["pino", "yaml", "zod"] },
+  model: { may: pureBase, packages: ["zod"] },
+  gearman: protocol,
+  redfish: { may: ["base"], packages: ["hono"] },
+  ipmi: protocol,
+  git: protocol,
+  ssh: protocol,
+  gerrit: { may: ["ssh", "base"], packages: [] },
+  openstack: protocol,
+  libvirt: { may: ["base"], packages: ["@xmldom/xmldom"] },
+  openvswitch: protocol,
+  dnsmasq: protocol,
+  image: protocol,
+  store: { may: ["model", "base"], packages: ["kysely", "pg"] },
+  session: { may: ["model", "base"], packages: ["ws"] },
+  "lease/ledger": { may: ["model", ...pureBase], packages: [] },
+  "lease/broker": { may: ["lease/ledger", "session", "store", "model", "base"], packages: [] },
+  "lease/lockenv": { may: ["lease/broker", "gearman", "model", "base"], packages: [] },
+  "lease/holder": { may: ["model", "base"], packages: [] },
+  hypervisor: {
+    may: ["libvirt", "openvswitch", "dnsmasq", "image", "openstack", "model", "base"],
+    packages: [],
+  },
+  bmc: { may: ["redfish", "ipmi", "model", "base"], packages: [] },
+  testenv: { may: [...racksAndNodes, "bmc"], packages: [] },
+  nodehost: { may: racksAndNodes, packages: [] },
+  review: { may: ["gerrit", "git", "store", "model", "base"], packages: [] },
+  "ci/layout": { may: stage, packages: [] },
+  "ci/pipeline": { may: stage, packages: [] },
+  "ci/trigger": { may: [...stage, "review"], packages: [] },
+  "ci/report": { may: [...stage, "review"], packages: [] },
+  "ci/merger": { may: [...stage, "git", "review"], packages: [] },
+  "ci/nodepool": { may: [...stage, "session", "openstack", "ssh"], packages: [] },
+  "ci/build": { may: [...stage, "lease/holder"], packages: [] },
+  "ci/executor": { may: [...stage, "ssh", "git"], packages: [] },
+  "ci/archive": { may: stage, packages: ["modern-tar"] },
+  /** scheduler.ts joins the stages; these never import each other. */
+  ci: { may: [...stage, "ci"], packages: [] },
+  api: { may: ["model", "base"], packages: ["hono", "@hono/node-server", "@hono/zod-openapi"] },
+  cli: { may: ["api/client.ts", "lease/holder", "model", "base"], packages: ["commander"] },
+  /** All but `sim`; see mainSimulator. */
+  main: { may: ["*"], packages: [] },
+  /** The demo is a client like any other. */
+  "main/demo": { may: ["cli", "api/client.ts", "model", "base"], packages: [] },
+  /** Files named `*-port.ts`, codecs, `model`, `base`: see portFile. */
+  sim: { may: ["*-port.ts", "codec", "model", "base"], packages: [] },
+};
+
+/** The one program that may import `sim`. */
+export const mainSimulator = "src/main/sim.ts";
+
+/** `ci/scheduler.ts` and the folder `ci` itself: order only. */
+export const schedulerLines = 300;
+
+/** Where a program begins; nobody imports these. */
+export const entryPoints = ["src/main/rackyard.ts"];
+
+/**
+ * Stand-alone programs, copied to `<state>/bin` or into a guest: they use `node:` only, and are
+ * found by `new URL("./name.ts", import.meta.url)`.
+ */
+export const programs = ["src/testenv/gate-program.ts", "src/review/builtin/receive-hook.ts"];
+
+/** Packages that any test may use beside what its folder may. */
+export const testPackages = ["vitest", "fast-check"];
+
+const pureFolders = ["src/model/", "src/lease/ledger/", "src/ci/pipeline/"];
+
+/** No clock, randomness, timers, I/O, async: time comes in as a value, effects go out as values. */
+export function isPure(path: string): boolean {
+  if (isTest(path)) return false;
+  const name = fileName(path);
+  if (/^(?:plan|codec)\.ts$/.test(name) || /-(?:plan|codec)\.ts$/.test(name)) return true;
+  return pureFolders.some((folder) => path.startsWith(folder));
+}
+
+/** What pure code may take from Node: modules that only compute. */
+export const pureNode = ["node:crypto", "node:buffer", "node:path/posix", "node:util"];
+
+export const isTest = (path: string): boolean =>
+  path.endsWith(".test.ts") || path.startsWith("test/");
+export const isPort = (path: string): boolean => path.endsWith("-port.ts");
+export const isCodec = (path: string): boolean => /(?:^|[/-])codec\.ts$/.test(path);
+export const fileName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+
+/** The row of the table that a file under src/ belongs to: the longest folder that holds it. */
+export function folderOf(path: string): string | undefined {
+  let folder = path.replace(/^src\//, "");
+  if (folder === "main/demo.ts") return "main/demo";
+  while (folder.includes("/")) {
+    folder = folder.slice(0, folder.lastIndexOf("/"));
+    if (folders[folder]) return folder;
+  }
+  return undefined;
+}
