@@ -1,4 +1,4 @@
-/** The program itself: what it prints, its exit code, its speed, and that this tree's rules hold. */
+/** The program itself: what it prints, and its exit code. The rules: tidy/rules.test.ts. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";

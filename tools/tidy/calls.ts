@@ -160,6 +160,7 @@ type Word = {
 };
 
 // Written in parts, so that this file does not hold them either.
+const typeCheckOff = ["@", "ts"].join("");
 const example = ["tiny", "rack"].join("");
 const hosts = [
   ["deb", "debian", "org"],
@@ -194,7 +195,7 @@ const words: readonly Word[] = [
     instead: "use a path relative to the tree or the state directory",
   },
   {
-    form: new RegExp(`@${"ts"}-(?:ignore|nocheck|expect-error)`, "g"),
+    form: new RegExp(`${typeCheckOff}-(?:ignore|nocheck|expect-error)`, "g"),
     where: (path) => path.endsWith(".ts"),
     what: "switches the type checker off",
     instead: "mend the type",
