@@ -174,10 +174,60 @@ export type PlannedAction = {
   readonly undo: string;
 };
 
+/** A daemon of the cell: started detached, it outlives the agent and is adopted by its pid file. */
+export type DaemonSpec = {
+  /** As status shows it; its pid file is `<state>/run/<name>.pid`. */
+  readonly name: string;
+  /** Absolute path. It must stay in the foreground: the pid we started is the daemon's. */
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Where stdout and stderr go, appended; default `<state>/log/<name>.log`. */
+  readonly logFile?: string;
+  /** True once it serves; polled until limits.daemonStartMs. */
+  readonly ready: () => Promise<boolean>;
+  /** Made anew before each start: its configuration, its directories. */
+  readonly prepare?: () => Promise<void>;
+  /** Daemons whose restart renews this one too. */
+  readonly with?: readonly string[];
+  /** The process that does the work, where `program` only keeps it running: its own pid file. */
+  readonly worker?: { readonly pidFile: string; readonly executable: string };
+};
+
+/** Supervision of the cell's daemons (H-1.12): found dead within 250 ms, started again at once. */
+export type Daemons = {
+  /** Adopts the living one or starts it; from then on it is kept running. May be called twice. */
+  ensure(spec: DaemonSpec): Promise<"adopted" | "started">;
+  /** Ends it and starts it again, e.g. after its configuration changed. */
+  restart(name: string): Promise<void>;
+  /** One signal to the daemon itself, e.g. SIGHUP to read its files again. */
+  signal(name: string, signal: NodeJS.Signals): void;
+  /** Ends it for good; no longer kept running. */
+  stop(name: string): Promise<void>;
+  list(): Promise<{ name: string; pid: number }[]>;
+};
+
+/** An account that exists in the cell alone: passwd, group and shadow there are copies of ours. */
+export type CellAccount = {
+  readonly name: string;
+  readonly uid: number;
+  readonly home: string;
+  readonly shell: string;
+};
+
 export type Hypervisor = AsyncDisposable & {
   readonly accelerator: "kvm" | "tcg";
+  /** Why this accelerator, a sentence for people. */
+  readonly acceleratorReason: string;
+  /** From outside of the cell; inside `qemu:///system` does. */
   readonly libvirtUri: string;
   readonly netns: string;
+  readonly daemons: Daemons;
+  /** Sets exactly these accounts, each in group `group` (gid given), beside the machine's own. */
+  setAccounts(
+    group: { readonly name: string; readonly gid: number },
+    accounts: readonly CellAccount[],
+  ): Promise<void>;
   readonly domains: Domains;
   readonly disks: Disks;
   readonly bridges: Bridges;
