@@ -147,4 +147,14 @@ export const limits = {
   imageBuildMs: 1_800_000,
   imageRecipeBytes: 1024 * 1024,
   imageBuildTailLines: 50,
+
+  // --- rackyard test
+  /** A check of the tree (types, lint) takes seconds; a busy machine gets time. */
+  testCheckMs: 10 * 60_000,
+  /** All suites together are to end in 20 min; a hanging one must not hold CI for ever. */
+  testSuiteMs: 45 * 60_000,
+  /** One machine's boot under emulation beside other work. */
+  testCalibrationMs: 5 * 60_000,
+  /** Another run's machines are waited for: at most as long as that run may take. */
+  testLockMs: 60 * 60_000,
 } as const;
