@@ -1,0 +1,485 @@
+/**
+ * The pool of CI nodes: records each node's life, asks hosts for nodes and images over the
+ * session, hands ready nodes to builds (ci.md §19, te-host.md §17). What to do is decided in
+ * plan.ts; here it is recorded first, then sent. Nodes are single use: never given twice (I2).
+ */
+import type { Clock } from "../../base/clock.ts";
+import { isoTime } from "../../base/clock.ts";
+import { describeError, fail } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { Random } from "../../base/random.ts";
+import { backoffMs } from "../../base/retry.ts";
+import type { Scope } from "../../base/scope.ts";
+import { pause } from "../../base/wait.ts";
+import type { Config } from "../../model/config.ts";
+import type { ImageView, NodeState, NodeView } from "../../model/node.ts";
+import type { Hello, ToHost } from "../../model/session.ts";
+import type { FromHost } from "../../session/session-port.ts";
+import type { LifeKind, Store } from "../../store/store.ts";
+import { planPool } from "./plan.ts";
+import type { PoolAction, ProviderFact } from "./plan.ts";
+import { readRecipe } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
+
+/** A node's durable body; its state is the row's. */
+export type NodeBody = {
+  readonly label: string;
+  readonly provider: string;
+  readonly address: string | null;
+  readonly hostKey: string | null;
+  readonly image: string;
+  readonly build: string | null;
+  readonly attempt: number;
+  readonly createdAt: string;
+  readonly readyAt: string | null;
+  readonly detail: string | null;
+};
+
+/** Search columns: a = label, b = provider, c = build. */
+export const nodeLife: LifeKind<NodeBody> = {
+  life: "node",
+  columns: (body) => ({ a: body.label, b: body.provider, c: body.build }),
+};
+
+type Node = { id: string; state: NodeState; createdMs: number; body: NodeBody };
+type HostState = {
+  hostId: string;
+  connected: boolean;
+  images: Map<string, { recipe: string; digest: string; sizeBytes: number; builtAt: string }>;
+  building: Map<string, string>;
+  imageFailures: Map<string, { count: number; retryAtMs: number; detail: string }>;
+};
+
+type NodesConfig = Config["nodes"];
+
+export type PoolOptions = {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly scope: Scope;
+  readonly config: NodesConfig;
+  /** Folder of a recipe as the configuration names it. */
+  readonly recipeDirectory: (recipe: string) => string;
+  /** Public half of the executor's key: `ssh-ed25519 AAAA… rackyard`. */
+  readonly authorizedKey: string;
+  readonly send: (hostId: string, message: ToHost) => boolean;
+  readonly onEvent: (nodeId: string, event: string, view: NodeView) => void;
+};
+
+export type NodePoolEdge = Awaited<ReturnType<typeof openNodePool>>;
+
+export async function openNodePool(options: PoolOptions) {
+  const { store, clock, log } = options;
+  let config = options.config;
+  const nodes = new Map<string, Node>();
+  const hosts = new Map<string, HostState>(); // by provider name = the host's name
+  const recipes = new Map<string, Recipe>();
+  const launchFailures = new Map<string, { count: number; retryAtMs: number; detail: string }>();
+  const listeners: (() => void)[] = [];
+  let demand: ReadonlyMap<string, number> = new Map();
+  let passing = false;
+  let again = false;
+
+  await readRecipes();
+  for (const row of await store.rows(nodeLife, { states: livingStates, limit: 10_000 })) {
+    const { id, createdMs, body } = row;
+    nodes.set(id, { id, state: row.state as NodeState, createdMs, body });
+  }
+
+  async function readRecipes(): Promise<void> {
+    for (const [image, { recipe }] of Object.entries(config.images)) {
+      recipes.set(image, await readRecipe(image, options.recipeDirectory(recipe)));
+    }
+  }
+
+  /** Records one step, then shows it. */
+  async function step(
+    node: Node,
+    event: string,
+    to: NodeState,
+    change: Partial<NodeBody> = {},
+  ): Promise<void> {
+    const from = nodes.has(node.id) ? node.state : null;
+    const body = { ...node.body, ...change };
+    const atMs = clock.wallMs();
+    await store.transaction((tx) =>
+      store.append(tx, nodeLife, { id: node.id, from, event, to, body, atMs }),
+    );
+    node.state = to;
+    node.body = body;
+    if (to === "gone") nodes.delete(node.id);
+    else nodes.set(node.id, node);
+    options.onEvent(node.id, event, viewOf(node));
+    for (const listener of listeners) listener();
+  }
+
+  const providers = (): ProviderFact[] =>
+    Object.entries(config.providers).map(([name, provider]) => {
+      const host = hosts.get(name);
+      return {
+        name,
+        connected: host?.connected ?? false,
+        labels: provider.labels,
+        maxNodes: provider.maxNodes,
+        images: new Map([...(host?.images ?? [])].map(([image, has]) => [image, has.recipe])),
+        building: new Set(host?.building.keys()),
+        imageRetryAtMs: new Map(
+          [...(host?.imageFailures ?? [])].map(([image, failed]) => [image, failed.retryAtMs]),
+        ),
+      };
+    });
+
+  function plan(): PoolAction[] {
+    return planPool({
+      labels: Object.entries(config.labels).map(([name, label]) => ({ name, ...label })),
+      providers: providers(),
+      nodes: [...nodes.values()].map((node) => ({ ...node, ...node.body })),
+      recipes: new Map([...recipes].map(([image, recipe]) => [image, recipe.digest])),
+      demand,
+      retryAtMs: new Map([...launchFailures].map(([label, f]) => [label, f.retryAtMs])),
+      launchLimitMs: limits.nodeLaunchMs * LAUNCH_PATIENCE,
+      nowMs: clock.wallMs(),
+    });
+  }
+
+  /** One pass; a call during a pass makes one more afterwards. */
+  async function pass(): Promise<void> {
+    if (passing) {
+      again = true;
+      return;
+    }
+    passing = true;
+    try {
+      do {
+        again = false;
+        for (const action of plan()) await perform(action);
+      } while (again);
+    } finally {
+      passing = false;
+    }
+  }
+  const passSoon = (): void => {
+    void pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
+  };
+
+  async function perform(action: PoolAction): Promise<void> {
+    switch (action.kind) {
+      case "build-image":
+        return buildImage(action.provider, action.image);
+      case "launch":
+        return launchNode(action.provider, action.label);
+      case "fail":
+        return launchFailed(action.node, action.why);
+      case "delete":
+        return deleteNode(action.node);
+    }
+  }
+
+  function buildImage(provider: string, image: string): void {
+    const host = hosts.get(provider);
+    const recipe = recipes.get(image);
+    if (!host || !recipe) return;
+    const diskGiB = Math.max(
+      ...Object.values(config.labels)
+        .filter((label) => label.image === image)
+        .map((label) => label.diskGiB),
+    );
+    host.building.set(image, "asked");
+    log.info({ host: provider, image, recipe: recipe.digest }, "image build asked");
+    options.send(host.hostId, {
+      kind: "image-build",
+      name: image,
+      recipe: recipe.digest,
+      diskGiB,
+      files: [...recipe.files],
+    });
+  }
+
+  async function launchNode(provider: string, label: string): Promise<void> {
+    const host = hosts.get(provider);
+    const wanted = config.labels[label];
+    const image = wanted && host?.images.get(wanted.image);
+    if (!host || !wanted || !image) return;
+    const createdMs = clock.wallMs();
+    const id = options.random.uuid4();
+    const body: NodeBody = {
+      label,
+      provider,
+      address: null,
+      hostKey: null,
+      image: image.digest,
+      build: null,
+      attempt: (launchFailures.get(label)?.count ?? 0) + 1,
+      createdAt: isoTime(createdMs),
+      readyAt: null,
+      detail: null,
+    };
+    await step({ id, state: "requested", createdMs, body }, "launch", "building");
+    options.send(host.hostId, {
+      kind: "node-create",
+      id,
+      label,
+      image: image.digest,
+      memoryMiB: wanted.memoryMiB,
+      cpus: wanted.cpus,
+      diskGiB: wanted.diskGiB,
+      authorizedKey: options.authorizedKey,
+    });
+  }
+
+  async function launchFailed(id: string, detail: string): Promise<void> {
+    const node = nodes.get(id);
+    if (!node) return;
+    const count = (launchFailures.get(node.body.label)?.count ?? 0) + 1;
+    const retryAtMs = clock.wallMs() + backoffMs(count);
+    launchFailures.set(node.body.label, { count, retryAtMs, detail });
+    log.warn({ node: id, label: node.body.label, detail, count }, "node launch failed");
+    await step(node, "launch-failed", "failed", { detail });
+    passSoon();
+  }
+
+  async function deleteNode(id: string): Promise<void> {
+    const node = nodes.get(id);
+    if (!node || node.state === "deleting") return;
+    await step(node, "delete", "deleting");
+    const host = hosts.get(node.body.provider);
+    // A host that is away hears of it when it says hello.
+    if (host) options.send(host.hostId, { kind: "node-delete", id });
+  }
+
+  async function gone(id: string, detail: string): Promise<void> {
+    const node = nodes.get(id);
+    if (!node) return;
+    const wasLaunching = node.state === "building";
+    if (wasLaunching) await launchFailed(id, detail);
+    await step(node, "gone", "gone", { detail: node.state === "deleting" ? null : detail });
+    passSoon();
+  }
+
+  async function ready(id: string, address: string, hostKey: string): Promise<void> {
+    const node = nodes.get(id);
+    if (!node || node.state !== "building") return;
+    launchFailures.delete(node.body.label);
+    const readyAt = isoTime(clock.wallMs());
+    await step(node, "ready", "ready", { address, hostKey, readyAt });
+  }
+
+  options.scope.spawn("node-pool", async (signal) => {
+    while (!signal.aborted) {
+      await pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
+      await pause(PASS_EVERY_MS, signal);
+    }
+  });
+
+  return {
+    /** A host said hello: what it has decides (N-6: leaks are deleted, losses noticed). */
+    async onHello(hello: Hello): Promise<void> {
+      const has = new Map(hello.nodes.map((node) => [node.id, node]));
+      const host: HostState = hosts.get(hello.name) ?? {
+        hostId: hello.hostId,
+        connected: true,
+        images: new Map(),
+        building: new Map(),
+        imageFailures: new Map(),
+      };
+      hosts.set(hello.name, {
+        ...host,
+        hostId: hello.hostId,
+        connected: true,
+        building: new Map(),
+      });
+      const images = hosts.get(hello.name)!.images;
+      images.clear();
+      for (const image of hello.images) images.set(image.name, image);
+      for (const node of [...nodes.values()].filter((n) => n.body.provider === hello.name)) {
+        const there = has.get(node.id);
+        if (!there) await gone(node.id, "the host does not have it");
+        else if (there.state === "ready" && there.address && there.hostKey) {
+          await ready(node.id, there.address, there.hostKey);
+        }
+      }
+    },
+    /** Ids that a host's `welcome` names as claimed. */
+    claimed: (hostName: string): string[] =>
+      [...nodes.values()].filter((n) => n.body.provider === hostName).map((n) => n.id),
+    onConnected(hostId: string): void {
+      for (const node of nodes.values()) {
+        if (node.state === "deleting" && hosts.get(node.body.provider)?.hostId === hostId) {
+          options.send(hostId, { kind: "node-delete", id: node.id });
+        }
+      }
+      passSoon();
+    },
+    onDisconnected(hostId: string): void {
+      for (const host of hosts.values()) if (host.hostId === hostId) host.connected = false;
+    },
+    /** Node and image messages of a host; others are not for the pool. */
+    async onMessage(hostId: string, message: FromHost): Promise<void> {
+      const host = [...hosts.values()].find((candidate) => candidate.hostId === hostId);
+      switch (message.kind) {
+        case "node-ready":
+          await ready(message.id, message.address, message.hostKey);
+          break;
+        case "node-failed":
+          await launchFailed(message.id, message.reason);
+          break;
+        case "node-gone":
+          await gone(message.id, "the host removed it");
+          break;
+        case "image-progress":
+          host?.building.set(message.name, message.step);
+          break;
+        case "image-ready":
+          host?.building.delete(message.report.name);
+          host?.imageFailures.delete(message.report.name);
+          host?.images.set(message.report.name, message.report);
+          log.info({ image: message.report.name, digest: message.report.digest }, "image ready");
+          break;
+        case "image-failed":
+          if (host) imageFailed(host, message.name, message.detail);
+          break;
+        default:
+          return;
+      }
+      passSoon();
+    },
+    ready: (label: string) =>
+      [...nodes.values()]
+        .filter((node) => node.state === "ready" && node.body.label === label)
+        .filter((node) => hosts.get(node.body.provider)?.connected)
+        .sort((x, y) => x.createdMs - y.createdMs)
+        .map(readyNodeOf),
+    demand(waiting: ReadonlyMap<string, number>): void {
+      demand = waiting;
+      passSoon();
+    },
+    async assign(nodeId: string, buildId: string) {
+      const node = nodes.get(nodeId);
+      if (node?.state !== "ready") fail("conflict", `node ${nodeId} is no longer free`);
+      const chosen = readyNodeOf(node);
+      node.state = "in-use"; // nobody else between here and the record
+      try {
+        await step(node, "assign", "in-use", { build: buildId });
+      } catch (error) {
+        node.state = "ready";
+        throw error;
+      }
+      return chosen;
+    },
+    async release(nodeId: string): Promise<void> {
+      const node = nodes.get(nodeId);
+      if (!node || node.state === "deleting") return;
+      if (node.state !== "used") await step(node, "release", "used");
+      await deleteNode(nodeId);
+      passSoon();
+    },
+    /** Nodes in use by builds that are over (after a crash between two records): given back. */
+    async reconcile(livingBuilds: ReadonlySet<string>): Promise<void> {
+      for (const node of nodes.values()) {
+        const orphan = node.state === "in-use" && !livingBuilds.has(node.body.build ?? "");
+        if (orphan) await step(node, "orphaned", "used");
+      }
+      passSoon();
+    },
+    failure(label: string): string | undefined {
+      const failed = launchFailures.get(label);
+      if (failed && failed.count >= limits.nodeLaunchAttempts) return failed.detail;
+      const image = config.labels[label]?.image;
+      const broken = [...hosts.values()]
+        .map((host) => host.imageFailures.get(image ?? ""))
+        .find((f) => f && f.count >= limits.nodeLaunchAttempts);
+      return broken && `image ${image}: ${broken.detail}`;
+    },
+    why: (label: string): string => whyNone(label, config, hosts, [...nodes.values()]),
+    onChange: (callback: () => void): void => void listeners.push(callback),
+    async reconfigure(next: NodesConfig): Promise<void> {
+      config = next;
+      await readRecipes();
+      passSoon();
+    },
+    nodes: (): NodeView[] => [...nodes.values()].map(viewOf),
+    images: (): ImageView[] => imageViews(hosts, recipes),
+    plan,
+    pass,
+  };
+
+  function imageFailed(host: HostState, image: string, detail: string): void {
+    host.building.delete(image);
+    const count = (host.imageFailures.get(image)?.count ?? 0) + 1;
+    const retryAtMs = clock.wallMs() + backoffMs(count);
+    host.imageFailures.set(image, { count, retryAtMs, detail });
+    log.warn({ image, detail: describeError(detail), count }, "image build failed");
+    for (const listener of listeners) listener();
+  }
+}
+
+/** A launch may wait at the host for a rack's boot (H-17.4), up to so many times its limit. */
+const LAUNCH_PATIENCE = 4;
+const PASS_EVERY_MS = limits.heartbeatMs;
+
+const livingStates: readonly NodeState[] = [
+  "requested",
+  "building",
+  "ready",
+  "in-use",
+  "used",
+  "deleting",
+  "failed",
+];
+
+function readyNodeOf(node: Node) {
+  const { label, provider, address, hostKey, image } = node.body;
+  return { id: node.id, label, provider, address: address ?? "", hostKey: hostKey ?? "", image };
+}
+
+function viewOf(node: Node): NodeView {
+  return { id: node.id, state: node.state, ...node.body };
+}
+
+function imageViews(
+  hosts: ReadonlyMap<string, HostState>,
+  recipes: ReadonlyMap<string, Recipe>,
+): ImageView[] {
+  return [...hosts].flatMap(([host, state]) =>
+    [...recipes].map(([name, recipe]): ImageView => {
+      const has = state.images.get(name);
+      const failed = state.imageFailures.get(name);
+      const building = state.building.get(name);
+      const current = has?.recipe === recipe.digest;
+      return {
+        name,
+        host,
+        state: current ? "ready" : failed && building === undefined ? "failed" : "building",
+        recipe: recipe.digest,
+        digest: has?.digest ?? null,
+        sizeBytes: has?.sizeBytes ?? null,
+        builtAt: has?.builtAt ?? null,
+        detail: current ? null : (building ?? failed?.detail ?? null),
+      };
+    }),
+  );
+}
+
+function whyNone(
+  label: string,
+  config: NodesConfig,
+  hosts: ReadonlyMap<string, HostState>,
+  nodes: readonly Node[],
+): string {
+  const wanted = config.labels[label];
+  if (!wanted) return `no label ${label} is configured`;
+  const serving = Object.entries(config.providers).filter(([, p]) => p.labels.includes(label));
+  if (serving.length === 0) return `no provider serves label ${label}`;
+  const connected = serving.filter(([name]) => hosts.get(name)?.connected);
+  if (connected.length === 0) return `no host that serves label ${label} is connected`;
+  const step = connected
+    .map(([name]) => hosts.get(name)?.building.get(wanted.image))
+    .find((building) => building !== undefined);
+  if (step !== undefined) return `image ${wanted.image} is being built (${step})`;
+  const booting = nodes.filter((n) => n.body.label === label && n.state === "building").length;
+  if (booting > 0) return `${booting} node(s) of label ${label} boot`;
+  const busy = nodes.filter((n) => n.state === "in-use").length;
+  return `all ${busy} nodes are in use, of ${serving.map(([, p]) => p.maxNodes).join(" + ")}`;
+}
