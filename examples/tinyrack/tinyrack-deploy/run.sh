@@ -1,0 +1,121 @@
+#!/bin/bash
+# The job: builds the images from the repositories under test, boots a whole rack with them, and fails unless every
+# machine comes up and is what the rack's data say.
+#   in   TE_DATAFILE                            the rack: written by the CI system, or by `rackyard lease -- run.sh`
+#        DIB_REPOLOCATION_tinyrack_seed, _node  the repositories under test (default: the folders beside this one)
+#        WORKSPACE                              where to work (default: a new folder under /tmp)
+#   out  $WORKSPACE/machines.json               who the machines are, so that their logs can be collected
+#        $WORKSPACE/logs/                       what is kept; secrets lie in $WORKSPACE/private
+set -euo pipefail
+PATIENCE=${TINYRACK_PATIENCE:-1}                # factor on the limits below, for slow machines
+SEED_LIMIT=$((60 * PATIENCE))                   # seconds from its start until the seed answers
+MACHINE_LIMIT=$((90 * PATIENCE))                # seconds from power-on until all machines have reported
+MAX_BOOTS=3                                     # a machine that boots so often without a report is in a boot loop
+
+start=$(date +%s%3N)
+say() { printf '%6.1f s  %s\n' "$(($(date +%s%3N) - start))e-3" "$*"; }
+die() { echo "run.sh: $*" >&2; exit 1; }
+
+# --- 1. what is there to work with
+PATH=$PATH:/usr/sbin:/sbin
+[ -r "${TE_DATAFILE:-}" ] || die "TE_DATAFILE does not name a readable file: run me as a job, or by: rackyard lease -- $0"
+missing=()
+while read -r program package; do command -v "$program" >/dev/null || missing+=("$package"); done <<'TOOLS'
+jq jq
+curl curl
+ssh openssh-client
+busybox busybox-static
+dropbear dropbear-bin
+dnsmasq dnsmasq-base
+cpio cpio
+zstd zstd
+mcopy mtools
+mkfs.vfat dosfstools
+syslinux syslinux
+TOOLS
+[ ${#missing[@]} = 0 ] || die "programs are missing: apt-get install ${missing[*]}"
+! ldd "$(command -v busybox)" >/dev/null 2>&1 || die "busybox needs libraries, this one does not: apt-get install busybox-static"
+here=$(cd "$(dirname "$0")" && pwd)
+seed_repo=${DIB_REPOLOCATION_tinyrack_seed:-$here/../tinyrack-seed}
+node_repo=${DIB_REPOLOCATION_tinyrack_node:-$here/../tinyrack-node}
+WORKSPACE=${WORKSPACE:-$(mktemp -d /tmp/tinyrack.XXXXXX)/workspace}
+logs=$WORKSPACE/logs private=$WORKSPACE/private images=$WORKSPACE/images
+mkdir -p "$logs" "$images"; rm -rf "$private"; mkdir -m 700 "$private"
+
+# --- 2. the rack: one account on its host, one seed, machines that are off
+eval "$(jq -r '@sh "N=\(."env-num") host=\(."host-ip") port=\(."ssh-port" // "22") user=\(."ssh-user") seed=\(."seed-ip")
+  count=\(.nodes | length)"' "$TE_DATAFILE")"
+(umask 077; jq -r '."ssh-key"' "$TE_DATAFILE" >"$private/gate"; jq -r '"te-host " + ."ssh-host-key"' "$TE_DATAFILE" >"$private/known_hosts")
+gate() {                                        # one of the few things that the rack's host lets us do
+  ssh -i "$private/gate" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR -o HostKeyAlias=te-host \
+    -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$private/known_hosts" -p "$port" "$user@$host" "$@"
+}
+say "rack $N of $host: a seed and $count machines"
+
+# --- 3. images, from the repositories under test; whoever has this run's key may log in to what boots them
+ssh-keygen -q -t ed25519 -N '' -C tinyrack -f "$private/rack"
+KERNEL_DIR=$("$here/kernel"); AUTHORIZED_KEY=$private/rack.pub; export KERNEL_DIR AUTHORIZED_KEY
+"$node_repo/build" "$images/node.ird" || die "tinyrack-node does not build"
+"$seed_repo/build" "$images/seed.img" "$images/node.ird" || die "tinyrack-seed does not build"
+say "images built: the seed's has $(stat -c %s "$images/seed.img") bytes"
+
+# --- 4. the seed
+dd if="$images/seed.img" bs=1M status=none | gate copyseed "$N" >/dev/null || die "the rack's host did not take the seed's image"
+say "image copied"
+gate virsh start "seed_$N" >/dev/null || die "the seed does not start"
+say "seed started"
+until_ok() {                                    # until_ok SECONDS COMMAND...: tries until it succeeds
+  local end=$((SECONDS + $1)); shift
+  until "$@"; do [ $SECONDS -lt $end ] || return 1; sleep 0.5; done
+}
+fetch() { curl -sf -m 5 -o "$logs/$1" "http://$seed/$1"; }
+until_ok $SEED_LIMIT fetch registry.jsonl || die "the seed does not answer at $seed within $SEED_LIMIT s: see its serial console"
+trap 'fetch dnsmasq.log || true' EXIT           # what the seed saw, however this ends
+say "seed answers"
+
+# --- 5. the machines: what each has reported, and how often it booted
+look() {                                        # the seed's registry -> logs/machines.json, machines.json; sets up, loops
+  jq --slurpfile te "$TE_DATAFILE" -s '. as $events | [$te[0].nodes | to_entries[] | .key as $i | .value | .mac[0] as $mac |
+    { name: (.name // "te\($te[0]["env-num"])-n\($i)"), $mac, memory: (.memory | tonumber), disk: (.disk | tonumber),
+      boots: ([$events[] | select(.mac == $mac and .event == "boot")] | length),
+      report: ([$events[] | select(.mac == $mac and .event == "report")] | last) }]' "$logs/registry.jsonl" >"$logs/machines.json"
+  jq --arg seed "$seed" --arg identity "$private/rack" --arg name "te$N-seed" '
+    [{ $name, address: $seed, user: "root", $identity }] + [.[] | select(.report) |
+     { name, address: .report.address, user: "root", $identity, via: "root@\($seed)" }]' "$logs/machines.json" >"$private/machines.json"
+  mv "$private/machines.json" "$WORKSPACE/machines.json"
+  up=$(jq 'map(select(.report)) | length' "$logs/machines.json")
+  loops=$(jq -r --argjson max $MAX_BOOTS 'map(select(.report == null and .boots >= $max) | .name) | join(", ")' "$logs/machines.json")
+}
+news() {                                        # true once the registry says something new
+  cp "$logs/registry.jsonl" "$private/seen" && fetch registry.jsonl && ! cmp -s "$logs/registry.jsonl" "$private/seen"
+}
+give_up() {                                     # what is known, then one line that says why
+  jq -r '.[] | "  \(.name) \(.mac): booted from the network \(.boots) times, " +
+    if .report then "up at \(.report.address)" else "NOT UP" end' "$logs/machines.json"
+  die "$*"
+}
+look; pids=(); end=$((SECONDS + MACHINE_LIMIT))
+for ((i = 0; i < count; i++)); do gate virsh start "baremetalbrbm${N}_$i" >/dev/null & pids+=($!); done
+for pid in "${pids[@]}"; do wait "$pid" || give_up "a machine does not power on"; done
+say "$count machines powered on"
+on_seed() {
+  ssh -i "$private/rack" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR \
+    -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "root@$seed" "$@"
+}
+on_seed true || give_up "the seed lets nobody in by ssh"
+while [ "$up" -lt "$count" ]; do
+  until_ok $((end > SECONDS ? end - SECONDS : 0)) news || give_up "only $up of $count machines are up within $MACHINE_LIMIT s"
+  was=$up; look; [ "$up" = "$was" ] || say "$up of $count machines are up"
+  [ -z "$loops" ] || give_up "boot loop, see the serial console: $loops booted $MAX_BOOTS times and never reported"
+done
+
+# --- 6. are they what the rack's data say? A kernel keeps some memory for itself; disks have one GiB more than is promised.
+jq -r --slurpfile events "$logs/registry.jsonl" '(.[] | .report as $r |
+    (select($r.memoryMiB > .memory or $r.memoryMiB < .memory * 0.7) | "\(.name) has \($r.memoryMiB) MiB of memory, not \(.memory)"),
+    (select($r.diskGiB != .disk + 1) | "\(.name) has a disk of \($r.diskGiB) GiB, not \(.disk + 1)"),
+    (select($r.ssh | not) | "\(.name) has no ssh")),
+  (map(.mac) as $known | $events[] | select(.mac as $m | $known | index($m) | not) | "\(.mac) is no machine of this rack")' \
+  "$logs/machines.json" >"$logs/problems.txt"
+[ ! -s "$logs/problems.txt" ] || give_up "$(paste -sd';' "$logs/problems.txt")"
+jq -r '.[] | "  \(.name) \(.mac): \(.report.address), serial \(.report.serial), \(.report.memoryMiB) MiB, disk \(.report.diskGiB) GiB"' "$logs/machines.json"
+say "all $count machines are up and as promised; logs in $logs"
