@@ -1,0 +1,56 @@
+/**
+ * The doctor's looks at the kernel: what a cell and its guests need of it. Each tries the thing
+ * itself where it can, since a file that is there may not work.
+ */
+import { open } from "node:fs/promises";
+import { run } from "../../base/command.ts";
+import { describeError } from "../../base/errors.ts";
+import { readTextIfAny } from "../../base/files.ts";
+import { row } from "./row.ts";
+import type { DoctorContext, Row } from "./row.ts";
+
+/** Emulation works everywhere, only slower: no KVM is a warning. */
+export async function emulationRow(context: DoctorContext): Promise<Row> {
+  const { works, reason } = await context.probeKvm();
+  const why = "with KVM a rack boots in seconds; without it QEMU emulates, five times slower";
+  const cure = "nothing has to be done; a machine with KVM would be faster";
+  return row("kvm", works ? "ok" : "warn", reason, why, cure);
+}
+
+export async function tapRow(): Promise<Row> {
+  const why = "every machine of a rack has its network by a tap";
+  const cure = "sudo modprobe tun";
+  try {
+    const device = await open("/dev/net/tun", "r+");
+    await device.close();
+    return row("tap", "ok", "/dev/net/tun opens", why, null);
+  } catch (error) {
+    const allowed = (error as NodeJS.ErrnoException).code === "EACCES";
+    const detail = allowed ? "/dev/net/tun needs root" : describeError(error);
+    return row("tap", allowed ? "warn" : "missing", detail, why, cure);
+  }
+}
+
+export async function namespacesRow(context: DoctorContext): Promise<Row> {
+  const why = "a TE host lives in a network and a mount namespace of its own";
+  if (process.getuid?.() !== 0) {
+    return row("namespaces", "warn", "only root can try", why, "sudo ./rackyard doctor");
+  }
+  const { exitCode, stderr } = await run("unshare", ["--net", "--mount", "true"], {
+    accept: "any",
+    ...(context.signal ? { signal: context.signal } : {}),
+  });
+  const detail = exitCode === 0 ? "can be made" : stderr.trim();
+  const cure = "leave the container, or start it privileged (CAP_SYS_ADMIN)";
+  return row("namespaces", exitCode === 0 ? "ok" : "missing", detail, why, cure);
+}
+
+/** Without cgroup2 a cell is ended by scanning processes: slower, and it works. */
+export async function controlGroupRow(): Promise<Row> {
+  const known = (await readTextIfAny("/proc/filesystems")) ?? "";
+  const there = /\bcgroup2$/m.test(known);
+  const why = "the end of a control group is the end of everything in a cell, at once";
+  const detail = there ? "cgroup2 can be mounted" : "this kernel has no cgroup2";
+  const cure = "nothing has to be done; processes are then found by their namespace";
+  return row("control groups", there ? "ok" : "warn", detail, why, cure);
+}
