@@ -107,12 +107,27 @@ export const limits = {
   daemonStartMs: 60_000,
 
   // --- git and changes
+  /** A push, and what one change for each commit of it still lets a person review. */
   refsPerPush: 100,
   commitsPerPush: 20,
   pushBytes: 1024 * 1024 * 1024,
+  /** One git command of ours, and how often a fetch is tried (ci.md M-7). */
   gitMs: 300_000,
   gitTries: 3,
+  /** A clone or push as a whole: 1 GiB over a slow line. */
+  gitTransferMs: 3600_000,
+  /** git children that serve clients at once; each may take a core and some 100 MiB. */
+  gitChildren: 16,
+  /** What a hook may wait for the server's answer: merges of a series, and a full queue. */
+  hookMs: 300_000,
+  /** Comments that a change shows; beyond, the newest. */
+  commentsPerChange: 500,
+  /** Longest comment or report (ci.md R-3). */
   commentBytes: 16_384,
+
+  // --- layout
+  layoutFiles: 500,
+  layoutFileBytes: 1024 * 1024,
 
   // --- builds
   attempts: 3,

@@ -1,0 +1,131 @@
+/**
+ * The layout in force: pipelines, jobs and projects read from a folder, checked whole before it
+ * replaces the old one. A folder with any fault is refused with all its faults; what is accepted
+ * can be frozen for every project and pipeline (freeze.ts). No clock, no review system here.
+ */
+import { fail } from "../../base/errors.ts";
+import type { FieldFault } from "../../base/errors.ts";
+import type { PipelineConfig, Reporter, ReportStage } from "../../model/pipeline.ts";
+import { checkItems } from "./checks.ts";
+import { freezeJobs } from "./freeze.ts";
+import type { JobItem, NodesetItem, PipelineItem } from "./items.ts";
+import { readItems, readLayoutFiles } from "./reader.ts";
+import type { Items, LayoutFile, Located, ProjectItem } from "./reader.ts";
+
+/** What the operator's configuration gives the layout to name. */
+export type Surroundings = {
+  /** Node labels (`nodes.labels`). */
+  readonly labels: readonly string[];
+  /** `connections` */
+  readonly connections: readonly string[];
+  /** Review labels and what the CI may vote. */
+  readonly votes: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+};
+
+/** The built-in review system's labels (surface.md §6). */
+export const builtinVotes: Surroundings["votes"] = {
+  Verified: { min: -2, max: 2 },
+  "Code-Review": { min: -2, max: 2 },
+  Workflow: { min: 0, max: 1 },
+};
+
+export type Layout = {
+  readonly pipelines: ReadonlyMap<string, PipelineConfig>;
+  readonly jobs: ReadonlyMap<string, Located<JobItem>>;
+  readonly nodesets: ReadonlyMap<string, Located<NodesetItem>>;
+  readonly projects: ReadonlyMap<string, Located<ProjectItem>>;
+};
+
+export const emptyLayout: Layout = {
+  pipelines: new Map(),
+  jobs: new Map(),
+  nodesets: new Map(),
+  projects: new Map(),
+};
+
+/** Reads a folder. Throws `bad-layout` with every fault; the caller then keeps the old layout. */
+export async function loadLayout(directory: string, around: Surroundings): Promise<Layout> {
+  const { layout, faults } = checkLayout(await readLayoutFiles(directory), around);
+  if (faults.length > 0) {
+    const first = faults[0]!;
+    const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : "";
+    const only = faults.every((fault) => fault.code === "not-supported-yet");
+    fail(
+      only ? "not-supported-yet" : "bad-layout",
+      `the layout is wrong: ${first.pointer}: ${first.detail}${more}`,
+      { faults, remedy: "mend these places; rackyard check-config shows them all" },
+    );
+  }
+  return layout;
+}
+
+/** The layout of these files and everything that is wrong with it; pure. */
+export function checkLayout(
+  files: readonly LayoutFile[],
+  around: Surroundings,
+): { layout: Layout; faults: FieldFault[] } {
+  const items = readItems(files);
+  const faults = [...items.faults, ...checkItems(items, around)];
+  const layout = layoutOf(items);
+  // Only a layout that is right in itself can be frozen without telling each fault twice.
+  if (faults.length === 0) faults.push(...freezeFaults(layout));
+  return { layout, faults: faults.sort(byPlace) };
+}
+
+function layoutOf(items: Items): Layout {
+  const byName = <T extends { name: string }>(list: readonly Located<T>[]) =>
+    new Map(list.map((item) => [item.value.name, item]));
+  return {
+    pipelines: new Map(items.pipelines.map((item) => [item.value.name, pipelineConfig(item)])),
+    jobs: byName(items.jobs),
+    nodesets: byName(items.nodesets),
+    projects: byName(items.projects),
+  };
+}
+
+function pipelineConfig(item: Located<PipelineItem>): PipelineConfig {
+  const { value } = item;
+  const place = item.placeOf([]);
+  const reporters = (stage: ReportStage): Reporter[] =>
+    Object.entries(value[stage] ?? {}).map(([connection, labels]) => ({ connection, labels }));
+  const failure = reporters("failure");
+  const orFailure = (stage: ReportStage): Reporter[] =>
+    value[stage] === undefined ? failure : reporters(stage);
+  return {
+    name: value.name,
+    definedAt: `${place.file}:${place.line}`,
+    manager: "independent",
+    precedence: value.precedence,
+    dequeueOnNewPatchset: value["dequeue-on-new-patchset"],
+    ignoreDependencies: value["ignore-dependencies"],
+    triggers: Object.entries(value.trigger).flatMap(([connection, rules]) =>
+      rules.map((rule) => ({ connection, events: rule.event, comments: rule.comment ?? [] })),
+    ),
+    reporters: {
+      start: reporters("start"),
+      success: reporters("success"),
+      failure,
+      "merge-conflict": orFailure("merge-conflict"),
+      "config-error": orFailure("config-error"),
+    },
+  };
+}
+
+/** What is wrong only in the meeting of a project with a job: told now, not at the first push. */
+function freezeFaults(layout: Layout): FieldFault[] {
+  const faults = new Map<string, FieldFault>();
+  for (const project of layout.projects.values()) {
+    for (const pipeline of project.value.pipelines) {
+      const frozen = freezeJobs(layout, pipeline.name, project.value.name);
+      for (const fault of frozen.faults) faults.set(`${fault.pointer} ${fault.detail}`, fault);
+    }
+  }
+  return [...faults.values()];
+}
+
+function byPlace(left: FieldFault, right: FieldFault): number {
+  const [a, b] = [left.pointer, right.pointer].map((pointer) => pointer.split(":"));
+  const file = a![0]!.localeCompare(b![0]!);
+  if (file !== 0) return file;
+  return Number(a![1]) - Number(b![1]) || Number(a![2]) - Number(b![2]);
+}
