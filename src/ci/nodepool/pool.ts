@@ -164,6 +164,13 @@ export async function openNodePool(options: PoolOptions) {
     void pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
   };
 
+  /** A pass after the pause; gives when that is, as wall time. */
+  function passAfter(delayMs: number): number {
+    const timer = clock.after(delayMs, passSoon);
+    options.scope.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    return clock.wallMs() + delayMs;
+  }
+
   async function perform(action: PoolAction): Promise<void> {
     switch (action.kind) {
       case "build-image":
@@ -233,7 +240,7 @@ export async function openNodePool(options: PoolOptions) {
     const node = nodes.get(id);
     if (!node) return;
     const count = (launchFailures.get(node.body.label)?.count ?? 0) + 1;
-    const retryAtMs = clock.wallMs() + backoffMs(count);
+    const retryAtMs = passAfter(backoffMs(count));
     launchFailures.set(node.body.label, { count, retryAtMs, detail });
     log.warn({ node: id, label: node.body.label, detail, count }, "node launch failed");
     await step(node, "launch-failed", "failed", { detail });
@@ -408,7 +415,7 @@ export async function openNodePool(options: PoolOptions) {
   function imageFailed(host: HostState, image: string, detail: string): void {
     host.building.delete(image);
     const count = (host.imageFailures.get(image)?.count ?? 0) + 1;
-    const retryAtMs = clock.wallMs() + backoffMs(count);
+    const retryAtMs = passAfter(backoffMs(count));
     host.imageFailures.set(image, { count, retryAtMs, detail });
     log.warn({ image, detail: describeError(detail), count }, "image build failed");
     for (const listener of listeners) listener();

@@ -1,0 +1,174 @@
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { systemClock } from "../../base/clock.ts";
+import { silentLog } from "../../base/log.ts";
+import { systemRandom } from "../../base/random.ts";
+import { openScope } from "../../base/scope.ts";
+import type { Scope } from "../../base/scope.ts";
+import { until } from "../../base/wait.ts";
+import { configSchema } from "../../model/config.ts";
+import type { Hello, ToHost } from "../../model/session.ts";
+import { openSqliteStore } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
+import { openNodePool } from "./pool.ts";
+import type { NodePoolEdge } from "./pool.ts";
+
+const HOST = "11111111-1111-4111-8111-111111111111";
+let directory: string;
+let store: Store;
+let scope: Scope;
+let sent: ToHost[];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "rackyard-pool-"));
+  await writeFile(join(directory, "build"), "#!/bin/sh\n");
+  await chmod(join(directory, "build"), 0o755);
+  store = await openSqliteStore(join(directory, "server.db"));
+  sent = [];
+});
+afterEach(async () => {
+  await scope.close();
+  await store[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
+});
+
+async function openPool(): Promise<NodePoolEdge> {
+  scope = openScope((name, error) => {
+    throw new Error(name, { cause: error });
+  });
+  return openNodePool({
+    store,
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLog,
+    scope,
+    config: configSchema.parse({}).nodes,
+    recipeDirectory: () => directory,
+    authorizedKey: "ssh-ed25519 AAAA test",
+    send: (_host, message) => sent.push(message) > 0,
+    onEvent: () => undefined,
+  });
+}
+
+function hello(changes: Partial<Hello> = {}): Hello {
+  return {
+    kind: "hello",
+    hostId: HOST,
+    name: "here",
+    version: "0",
+    sessionNumber: 1,
+    bootId: "b",
+    labels: [],
+    accelerator: "tcg",
+    capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
+    certificateKey: "",
+    ca: null,
+    testNetwork: { cidr: "10.99.0.0/24", hostIp: "10.99.0.1", machineIp: "10.99.0.2" },
+    ssh: { host: "10.99.0.1", port: 22, hostKey: "ssh-ed25519 AAAA" },
+    cell: null,
+    libvirt: null,
+    draining: false,
+    testenvs: [],
+    nodes: [],
+    images: [],
+    processes: [],
+    ...changes,
+  };
+}
+
+const sentOf = <K extends ToHost["kind"]>(kind: K) =>
+  sent.filter((message): message is Extract<ToHost, { kind: K }> => message.kind === kind);
+const soon = (what: string, condition: () => unknown) =>
+  until(condition, { timeoutMs: 5_000, everyMs: 5, what });
+
+/** A pool whose host is connected, has built the image and made one node ready. */
+async function poolWithNode(): Promise<{ pool: NodePoolEdge; node: string }> {
+  const pool = await openPool();
+  await pool.onHello(hello());
+  pool.onConnected(HOST);
+  await soon("the image's build", () => sentOf("image-build").length === 1);
+  const asked = sentOf("image-build")[0]!;
+  const report = { name: asked.name, recipe: asked.recipe, digest: "d1", sizeBytes: 1 };
+  await pool.onMessage(HOST, {
+    kind: "image-ready",
+    report: { ...report, builtAt: "2026-01-01T00:00:00Z" },
+  });
+  await soon("a node's launch", () => sentOf("node-create").length === 1);
+  const node = sentOf("node-create")[0]!.id;
+  await pool.onMessage(HOST, {
+    kind: "node-ready",
+    id: node,
+    address: "10.99.0.180",
+    hostKey: "ssh-ed25519 BBBB",
+  });
+  return { pool, node };
+}
+
+test("N-4, N-8 image first, then a node; ready with its host key known", async () => {
+  const { pool, node } = await poolWithNode();
+  expect(pool.ready("worker")).toMatchObject([
+    { id: node, address: "10.99.0.180", hostKey: "ssh-ed25519 BBBB", image: "d1" },
+  ]);
+  expect(sentOf("node-create")[0]).toMatchObject({ image: "d1", memoryMiB: 512 });
+});
+
+test("I2, N-5 a node is given once, and after its use deleted", async () => {
+  const { pool, node } = await poolWithNode();
+  const both = await Promise.allSettled([pool.assign(node, "b1"), pool.assign(node, "b2")]);
+  expect(both.map((result) => result.status).sort()).toEqual(["fulfilled", "rejected"]);
+  expect(pool.ready("worker")).toEqual([]);
+  await pool.release(node);
+  await soon("its deletion", () => sentOf("node-delete").some((m) => m.id === node));
+  await pool.onMessage(HOST, { kind: "node-gone", id: node });
+  expect(pool.nodes().some((view) => view.id === node)).toBe(false);
+  await expect(pool.assign(node, "b3")).rejects.toMatchObject({ code: "conflict" });
+});
+
+test("X-4 after kill -9 the pool knows its nodes; one whose build is over is given back", async () => {
+  const { pool, node } = await poolWithNode();
+  await pool.assign(node, "b1");
+  await scope.close();
+  sent = [];
+  const again = await openPool();
+  expect(again.nodes()).toMatchObject([{ id: node, state: "in-use", build: "b1" }]);
+  await again.reconcile(new Set());
+  await again.onHello(
+    hello({
+      nodes: [{ id: node, label: "worker", state: "ready", address: "a", hostKey: "h" }],
+    }),
+  );
+  again.onConnected(HOST);
+  await soon("its deletion", () => sentOf("node-delete").some((m) => m.id === node));
+});
+
+test("N-6 a node that its host does not have any more is gone", async () => {
+  const { pool, node } = await poolWithNode();
+  await pool.onHello(hello({ sessionNumber: 2 }));
+  expect(pool.nodes().some((view) => view.id === node)).toBe(false);
+});
+
+test("N-4 three failed launches are the label's failure, with the host's reason", async () => {
+  const { pool } = await poolWithNode();
+  expect(pool.failure("worker")).toBeUndefined();
+  await pool.assign(pool.ready("worker")[0]!.id, "b1");
+  for (let n = 0; n < 3; n++) {
+    await soon("a launch", () => sentOf("node-create").length === n + 2);
+    const id = sentOf("node-create").at(-1)!.id;
+    await pool.onMessage(HOST, { kind: "node-failed", id, reason: `boot ${n}` });
+    await pool.onMessage(HOST, { kind: "node-gone", id });
+  }
+  expect(pool.failure("worker")).toBe("boot 2");
+}, 20_000);
+
+test("why no node is there is told in words", async () => {
+  const pool = await openPool();
+  expect(pool.why("worker")).toContain("no host that serves label worker is connected");
+  expect(pool.why("other")).toBe("no label other is configured");
+  await pool.onHello(hello());
+  pool.onConnected(HOST);
+  await soon("the image's build", () => sentOf("image-build").length === 1);
+  await pool.onMessage(HOST, { kind: "image-progress", name: "debian-12", step: "mmdebstrap" });
+  expect(pool.why("worker")).toBe("image debian-12 is being built (mmdebstrap)");
+});
