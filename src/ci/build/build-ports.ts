@@ -45,6 +45,8 @@ export type ReadyNode = {
   readonly label: string;
   readonly provider: string;
   readonly address: string;
+  /** Of its sshd, where it is not 22. */
+  readonly port?: number;
   /** `ssh-ed25519 AAAA…`, known before the first login. */
   readonly hostKey: string;
   readonly image: string;
