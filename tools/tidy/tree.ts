@@ -25,7 +25,7 @@ export type Tree = {
   readonly sources: readonly Source[];
 };
 
-const skipped = new Set([".git", "node_modules", "coverage", "dist", "staging", "stamps"]);
+const skipped = new Set([".git", "node_modules", "coverage", "dist", "stamps"]);
 const textual = /\.(?:ts|md|json|ya?ml|sh|html|css|js|txt)$|^\.?[\w./-]*\/[\w-]+$|^[\w-]+$/;
 const largestText = 400_000;
 
@@ -52,7 +52,7 @@ export function readTree(root: string): Tree {
     for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
       const path = `${folder}${entry.name}`;
       if (entry.isDirectory()) {
-        if (!skipped.has(entry.name)) walk(`${path}/`);
+        if (!skipped.has(entry.name) && !entry.name.startsWith("staging.")) walk(`${path}/`);
       } else if (entry.isFile()) {
         const readable = textual.test(path) && statSync(join(root, path)).size <= largestText;
         if (readable) files[path] = readFileSync(join(root, path), "utf8");
