@@ -1,0 +1,460 @@
+/**
+ * The life of a TE on its host as one total function over (record, event): docs/specs/testenv.md
+ * holds states, events, table and invariants. Pure: time, certificates and deadlines come in,
+ * effects go out. The record is made durable before any effect runs (L6); whoever runs effects
+ * may stop anywhere, and `resume` says what is still to do.
+ */
+import { assert, assertNever } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
+import type { EndReason } from "../model/lease.ts";
+import type { Certificate } from "../model/testenv.ts";
+
+/** What a lease was granted with. */
+export type Terms = {
+  readonly lease: string;
+  readonly epoch: number;
+  readonly durationMs: number;
+  readonly holderName: string;
+  readonly holderAddresses: readonly string[];
+  /** SHA-256 of the lease's token, hex. */
+  readonly tokenHash: string;
+  readonly compat: "2014" | null;
+};
+
+/** The host's deadline: by the monotonic clock of one boot, and told as wall time (L8). */
+export type Deadline = { readonly bootId: string; readonly monoMs: number; readonly at: string };
+
+/** Why a reset runs: a lease's end, or something of the host's own. */
+export type ResetReason = EndReason | "provisioned" | "repaired" | "ordered";
+
+export type Phase =
+  | { readonly state: "provisioning" }
+  | { readonly state: "ready"; readonly certificate: Certificate }
+  | { readonly state: "preparing"; readonly terms: Terms }
+  | { readonly state: "leased"; readonly terms: Terms; readonly deadline: Deadline }
+  | {
+      readonly state: "resetting";
+      readonly terms: Terms | null;
+      readonly reason: ResetReason;
+      /** First, second, third try. */
+      readonly attempt: number;
+      /** When the fence stood, for `resetting`; null until then. */
+      readonly endedAt: string | null;
+    }
+  | {
+      readonly state: "faulty";
+      readonly terms: Terms | null;
+      readonly reason: ResetReason;
+      readonly attempt: number;
+      readonly endedAt: string | null;
+      readonly detail: string;
+    }
+  | { readonly state: "quarantined"; readonly detail: string }
+  | { readonly state: "removing" }
+  | { readonly state: "removed" };
+
+export type Testenv = {
+  readonly number: number;
+  readonly kind: string;
+  /** The highest epoch ever seen (L2); never falls, not even when the TE is removed. */
+  readonly epoch: number;
+  readonly draining: boolean;
+  /** No longer in the carve plan: goes once it is free. */
+  readonly unwanted: boolean;
+  /** Digest of the uploaded base of the seed's disk; null: an empty disk. */
+  readonly seedImage: string | null;
+  readonly phase: Phase;
+};
+
+export type TestenvEvent =
+  | { readonly kind: "parts-ready" }
+  | { readonly kind: "parts-broken"; readonly detail: string }
+  | { readonly kind: "prepare"; readonly terms: Terms }
+  | { readonly kind: "opened"; readonly epoch: number; readonly deadline: Deadline }
+  | { readonly kind: "open-failed"; readonly epoch: number; readonly detail: string }
+  | {
+      readonly kind: "end";
+      readonly lease: string;
+      readonly epoch: number;
+      readonly reason: EndReason;
+    }
+  | { readonly kind: "deadline"; readonly epoch: number }
+  | {
+      readonly kind: "extend";
+      readonly lease: string;
+      readonly epoch: number;
+      readonly durationMs: number;
+    }
+  | { readonly kind: "seed-image"; readonly epoch: number; readonly digest: string }
+  | { readonly kind: "fenced"; readonly endedAt: string }
+  | { readonly kind: "proved"; readonly certificate: Certificate }
+  | { readonly kind: "reset-failed"; readonly detail: string }
+  | { readonly kind: "retry" }
+  | { readonly kind: "order-reset" }
+  | { readonly kind: "rebooted" }
+  | { readonly kind: "drain"; readonly on: boolean }
+  /** The carve plan no longer holds it, or holds it with another kind. */
+  | { readonly kind: "unwant" }
+  /** The carve plan holds it; `kind` is taken where nothing of it is there. */
+  | { readonly kind: "want"; readonly testenvKind: string }
+  | { readonly kind: "removed" };
+
+export type Effect =
+  /** Parts are to be made: the reconciler's next pass does it. */
+  | { readonly kind: "provision" }
+  /** Make credentials, open the port, build TE data; answers `opened` or `open-failed`. */
+  | { readonly kind: "open"; readonly terms: Terms }
+  /** Tell the broker `prepared`, with the TE data that `open` kept. */
+  | { readonly kind: "hand-over"; readonly terms: Terms; readonly deadline: Deadline }
+  | { readonly kind: "watch-deadline"; readonly terms: Terms; readonly deadline: Deadline }
+  /** The key line is made anew for the later deadline, then `extended` is told. */
+  | { readonly kind: "extend"; readonly terms: Terms; readonly deadline: Deadline }
+  /** Credentials die, connections are cut, ≤ 1 s; answers `fenced`. */
+  | { readonly kind: "fence" }
+  /** Steps 2–7 of te-host.md §8; answers `proved` or `reset-failed`. */
+  | { readonly kind: "reset" }
+  | { readonly kind: "retry-after"; readonly ms: number }
+  /** Takes all parts away; answers `removed`. */
+  | { readonly kind: "remove" }
+  | {
+      readonly kind: "tell-too-low";
+      readonly lease: string;
+      readonly offered: number;
+      readonly highest: number;
+    }
+  | {
+      readonly kind: "tell-resetting";
+      readonly terms: Terms | null;
+      readonly epoch: number;
+      readonly reason: ResetReason;
+      readonly endedAt: string;
+    }
+  | { readonly kind: "tell-ready"; readonly certificate: Certificate }
+  | {
+      readonly kind: "tell-faulty";
+      readonly lease: string | null;
+      readonly epoch: number;
+      readonly detail: string;
+    }
+  /** The whole TE as it now is, to the broker. */
+  | { readonly kind: "report" };
+
+export type Step = { readonly testenv: Testenv; readonly effects: readonly Effect[] };
+
+/** A TE that was never there. */
+export function newTestenv(number: number, kind: string): Testenv {
+  return {
+    number,
+    kind,
+    epoch: 0,
+    draining: false,
+    unwanted: false,
+    seedImage: null,
+    phase: { state: "provisioning" },
+  };
+}
+
+/** The lease whose credentials may exist; null in every other state. */
+export function openTerms(testenv: Testenv): Terms | null {
+  const { phase } = testenv;
+  return phase.state === "preparing" || phase.state === "leased" ? phase.terms : null;
+}
+
+export function step(testenv: Testenv, event: TestenvEvent): Step {
+  const next = decide(testenv, event);
+  assert(next.testenv.epoch >= testenv.epoch, "an epoch fell");
+  return next;
+}
+
+function decide(te: Testenv, event: TestenvEvent): Step {
+  switch (event.kind) {
+    case "prepare":
+      return prepare(te, event.terms);
+    case "opened":
+    case "open-failed":
+      return opening(te, event);
+    case "end":
+      return end(te, event);
+    case "deadline":
+      return holds(te, event.epoch) ? ending(te, "expired") : same(te);
+    case "extend":
+      return extend(te, event);
+    case "seed-image":
+      return holds(te, event.epoch) ? same({ ...te, seedImage: event.digest }) : same(te);
+    case "fenced":
+      return fenced(te, event.endedAt);
+    case "proved":
+      return proved(te, event.certificate);
+    case "reset-failed":
+      return resetFailed(te, event.detail);
+    case "retry":
+      return retry(te);
+    case "order-reset":
+      return orderReset(te);
+    case "parts-ready":
+      return te.phase.state === "provisioning" ? resetting(te, null, "provisioned") : same(te);
+    case "parts-broken":
+      return partsBroken(te);
+    case "rebooted":
+      return rebooted(te);
+    case "drain":
+      return { testenv: { ...te, draining: event.on }, effects: [{ kind: "report" }] };
+    case "unwant":
+      return unwant(te);
+    case "want":
+      return want(te, event.testenvKind);
+    case "removed":
+      return te.phase.state === "removing" ? to(te, { state: "removed" }, []) : same(te);
+    default:
+      return assertNever(event, "event");
+  }
+}
+
+/** What is still to do for a record found at start (same boot): nothing else is remembered. */
+export function resume(te: Testenv): readonly Effect[] {
+  const { phase } = te;
+  switch (phase.state) {
+    case "provisioning":
+      return [{ kind: "provision" }];
+    case "ready":
+    case "quarantined":
+    case "removed":
+      return [];
+    case "preparing":
+      return [{ kind: "open", terms: phase.terms }];
+    case "leased": {
+      const { terms, deadline } = phase;
+      return [{ kind: "watch-deadline", terms, deadline }];
+    }
+    case "resetting":
+      return [{ kind: "fence" }];
+    case "faulty":
+      return [{ kind: "retry-after", ms: retryMs(phase.attempt) }];
+    case "removing":
+      return [{ kind: "remove" }];
+    default:
+      return assertNever(phase, "phase");
+  }
+}
+
+function prepare(te: Testenv, terms: Terms): Step {
+  const { phase } = te;
+  if (terms.epoch <= te.epoch) {
+    const own = openTerms(te);
+    if (own?.lease === terms.lease && own.epoch === terms.epoch) {
+      // asked twice: the answer is the same
+      return phase.state === "leased"
+        ? { testenv: te, effects: [{ kind: "hand-over", terms, deadline: phase.deadline }] }
+        : same(te);
+    }
+    const { lease, epoch: offered } = terms;
+    return {
+      testenv: te,
+      effects: [{ kind: "tell-too-low", lease, offered, highest: te.epoch }],
+    };
+  }
+  const raised = { ...te, epoch: terms.epoch };
+  if (phase.state === "ready" && !te.draining && !te.unwanted) {
+    return to(raised, { state: "preparing", terms }, [{ kind: "open", terms }]);
+  }
+  const detail =
+    phase.state === "ready" ? "takes no new lease: it is draining" : `is ${phase.state}, not ready`;
+  const refusal: Effect[] = [
+    { kind: "tell-faulty", lease: terms.lease, epoch: terms.epoch, detail },
+    { kind: "report" },
+  ];
+  // the broker has given up what we still hold: the higher epoch wins (lease.md §6)
+  if (openTerms(te)) return also(ending(raised, "te-lost"), refusal);
+  // a certificate of a lower epoch is none (L5)
+  if (phase.state === "ready") return also(resetting(raised, null, "ordered"), refusal);
+  return { testenv: raised, effects: refusal };
+}
+
+function opening(
+  te: Testenv,
+  event: Extract<TestenvEvent, { kind: "opened" | "open-failed" }>,
+): Step {
+  const { phase } = te;
+  if (phase.state !== "preparing" || phase.terms.epoch !== event.epoch) return same(te);
+  const { terms } = phase;
+  if (event.kind === "opened") {
+    const { deadline } = event;
+    return to(te, { state: "leased", terms, deadline }, [
+      { kind: "hand-over", terms, deadline },
+      { kind: "watch-deadline", terms, deadline },
+    ]);
+  }
+  const { lease, epoch } = terms;
+  return also(ending(te, "te-lost"), [
+    { kind: "tell-faulty", lease, epoch, detail: event.detail },
+    { kind: "report" },
+  ]);
+}
+
+function end(te: Testenv, event: Extract<TestenvEvent, { kind: "end" }>): Step {
+  const own = openTerms(te);
+  if (own?.lease === event.lease && own.epoch === event.epoch) return ending(te, event.reason);
+  const { phase } = te;
+  if (
+    (phase.state === "resetting" || phase.state === "faulty") &&
+    phase.terms?.lease === event.lease &&
+    phase.endedAt !== null
+  ) {
+    return { testenv: te, effects: [tellResetting(te, phase, phase.endedAt)] };
+  }
+  return { testenv: te, effects: [{ kind: "report" }] };
+}
+
+function extend(te: Testenv, event: Extract<TestenvEvent, { kind: "extend" }>): Step {
+  const { phase } = te;
+  if (phase.state !== "leased" || !holds(te, event.epoch) || phase.terms.lease !== event.lease) {
+    return { testenv: te, effects: [{ kind: "report" }] };
+  }
+  const { terms } = phase;
+  const deadline = {
+    ...phase.deadline,
+    monoMs: phase.deadline.monoMs + event.durationMs,
+    at: new Date(Date.parse(phase.deadline.at) + event.durationMs).toISOString(),
+  };
+  return to(te, { state: "leased", terms, deadline }, [
+    { kind: "extend", terms, deadline },
+    { kind: "watch-deadline", terms, deadline },
+  ]);
+}
+
+function fenced(te: Testenv, endedAt: string): Step {
+  const { phase } = te;
+  if (phase.state !== "resetting") return same(te);
+  const first = { ...phase, endedAt: phase.endedAt ?? endedAt };
+  return to(te, first, [tellResetting(te, first, first.endedAt), { kind: "reset" }]);
+}
+
+function proved(te: Testenv, certificate: Certificate): Step {
+  if (te.phase.state !== "resetting") return same(te);
+  // L5: only a certificate of the present epoch counts; a grant refused meanwhile has raised it
+  if (certificate.epoch !== te.epoch || certificate.te !== te.number) {
+    return { testenv: te, effects: [{ kind: "reset" }] };
+  }
+  const clean = { ...te, seedImage: null };
+  if (te.unwanted) {
+    return to(clean, { state: "removing" }, [{ kind: "report" }, { kind: "remove" }]);
+  }
+  return to(clean, { state: "ready", certificate }, [
+    { kind: "tell-ready", certificate },
+    { kind: "report" },
+  ]);
+}
+
+function resetFailed(te: Testenv, detail: string): Step {
+  const { phase } = te;
+  if (phase.state !== "resetting") return same(te);
+  const { terms, reason, attempt, endedAt } = phase;
+  const told: Effect[] = [
+    { kind: "tell-faulty", lease: terms?.lease ?? null, epoch: te.epoch, detail },
+    { kind: "report" },
+  ];
+  if (attempt > limits.resetRetryMs.length) return to(te, { state: "quarantined", detail }, told);
+  return to(te, { state: "faulty", terms, reason, attempt, endedAt, detail }, [
+    ...told,
+    { kind: "retry-after", ms: retryMs(attempt) },
+  ]);
+}
+
+function retry(te: Testenv): Step {
+  const { phase } = te;
+  if (phase.state !== "faulty") return same(te);
+  const { terms, reason, endedAt } = phase;
+  const again = { terms, reason, endedAt, attempt: phase.attempt + 1 };
+  return to(te, { state: "resetting", ...again }, [{ kind: "fence" }, { kind: "report" }]);
+}
+
+function orderReset(te: Testenv): Step {
+  const free = ["ready", "faulty", "quarantined"].includes(te.phase.state);
+  return free ? resetting(te, null, "ordered") : { testenv: te, effects: [{ kind: "report" }] };
+}
+
+function partsBroken(te: Testenv): Step {
+  if (openTerms(te)) return also(ending(te, "te-lost"), [{ kind: "report" }]);
+  if (te.phase.state !== "ready") return same(te);
+  return to(te, { state: "provisioning" }, [{ kind: "provision" }, { kind: "report" }]);
+}
+
+function rebooted(te: Testenv): Step {
+  const { phase } = te;
+  switch (phase.state) {
+    case "preparing":
+    case "leased":
+      return ending(te, "te-lost");
+    case "ready":
+      return to(te, { state: "provisioning" }, [{ kind: "provision" }]);
+    case "resetting":
+    case "faulty":
+      return to(te, restarted(phase), [{ kind: "fence" }]);
+    case "provisioning":
+    case "quarantined":
+    case "removing":
+    case "removed":
+      return { testenv: te, effects: resume(te) };
+    default:
+      return assertNever(phase, "phase");
+  }
+}
+
+function restarted(phase: Extract<Phase, { state: "resetting" | "faulty" }>): Phase {
+  const { terms, reason, endedAt } = phase;
+  return { state: "resetting", terms, reason, endedAt, attempt: 1 };
+}
+
+function unwant(te: Testenv): Step {
+  const changed = { ...te, unwanted: true };
+  const free = ["provisioning", "ready", "faulty", "quarantined"].includes(te.phase.state);
+  if (!free) return same(changed);
+  return to(changed, { state: "removing" }, [{ kind: "report" }, { kind: "remove" }]);
+}
+
+function want(te: Testenv, kind: string): Step {
+  const { state } = te.phase;
+  if (state === "removing") return same(te); // asked again once it is gone
+  if (state !== "removed") return same({ ...te, unwanted: false });
+  const anew = { ...te, kind, unwanted: false, draining: false };
+  return to(anew, { state: "provisioning" }, [{ kind: "provision" }]);
+}
+
+function ending(te: Testenv, reason: ResetReason): Step {
+  return resetting(te, openTerms(te), reason);
+}
+
+function resetting(te: Testenv, terms: Terms | null, reason: ResetReason): Step {
+  const phase: Phase = { state: "resetting", terms, reason, attempt: 1, endedAt: null };
+  return to(te, phase, [{ kind: "fence" }, { kind: "report" }]);
+}
+
+function tellResetting(
+  te: Testenv,
+  phase: { terms: Terms | null; reason: ResetReason },
+  endedAt: string,
+): Effect {
+  const { terms, reason } = phase;
+  return { kind: "tell-resetting", terms, epoch: terms?.epoch ?? te.epoch, reason, endedAt };
+}
+
+/** Whether this is the epoch of a lease that is being prepared or in a holder's hands (L3). */
+function holds(te: Testenv, epoch: number): boolean {
+  return openTerms(te)?.epoch === epoch;
+}
+
+function retryMs(attempt: number): number {
+  return limits.resetRetryMs[attempt - 1] ?? limits.resetRetryMs.at(-1)!;
+}
+
+function same(testenv: Testenv): Step {
+  return { testenv, effects: [] };
+}
+
+function to(te: Testenv, phase: Phase, effects: readonly Effect[]): Step {
+  return { testenv: { ...te, phase }, effects };
+}
+
+function also(first: Step, effects: readonly Effect[]): Step {
+  return { ...first, effects: [...first.effects, ...effects] };
+}
