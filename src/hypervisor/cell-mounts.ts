@@ -1,0 +1,96 @@
+/**
+ * The cell's mount namespace (surface.md §9): libvirt's directories, the accounts and a /run of
+ * its own over the machine's. A sleeping process, the keeper, holds it; all steps are done by
+ * `mount` inside, and a marker written last says that they are whole.
+ */
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { launch, run } from "../base/command.ts";
+import { processStart, writeFileAtomic } from "../base/files.ts";
+import { present } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
+import { until } from "../base/wait.ts";
+import { insideRun, MACHINE_RUN } from "./cell-paths.ts";
+import type { CellPlaces } from "./cell-paths.ts";
+import { executableOf, netnsInode, netnsOf } from "./process-scan.ts";
+
+/** Does this process live in the cell's namespaces, with all mounts made? */
+export async function isWhole(places: CellPlaces, pid: number): Promise<boolean> {
+  if (netnsOf(pid) !== netnsInode(places.netns)) return false;
+  const marker = await readFile(`/proc/${pid}/root${insideRun.marker}`, "utf8").catch(() => "");
+  return marker.trim() === places.id;
+}
+
+/**
+ * Starts a keeper: in a new mount namespace, or in that of `member`. `ip netns exec` gives it
+ * the /sys of its network namespace.
+ */
+export async function startKeeper(places: CellPlaces, member?: number): Promise<number> {
+  const sleep = ["sleep", "infinity"];
+  const [program, args] =
+    member === undefined
+      ? ([
+          "ip",
+          ["netns", "exec", places.netns, "unshare", "-m", "--propagation", "private"],
+        ] as const)
+      : (["nsenter", ["-t", String(member), "-m", "-n"]] as const);
+  const child = launch(program, [...args, ...sleep], { stdio: "ignore", daemon: true });
+  await until(() => executableOf(child.pid) === "sleep", {
+    timeoutMs: limits.commandMs,
+    everyMs: 5,
+    what: "the cell's keeper",
+  });
+  const start = present(await processStart(child.pid), "the keeper's start");
+  await writeFileAtomic(places.keeperPid, `${child.pid} ${start}\n`);
+  return child.pid;
+}
+
+/** Makes all mounts in the keeper's namespace; `state` is the state directory. */
+export async function makeMounts(state: string, places: CellPlaces, keeper: number): Promise<void> {
+  const inside = (...words: string[]): Promise<unknown> =>
+    run("nsenter", ["-t", String(keeper), "-m", "-n", "--", ...words]);
+  const asKeeper = (path: string): string => `/proc/${keeper}/root${path}`;
+  const bind = (from: string, to: string): Promise<unknown> => inside("mount", "-n", "--bind", from, to);
+
+  // The names of other cells are mounts, and a copy of them would keep those cells from ending.
+  await inside("umount", "-R", "-l", "/run/netns").catch(() => undefined);
+
+  const staging = join(places.directory, "new-run");
+  await mkdir(staging, { recursive: true });
+  await mkdir(MACHINE_RUN, { recursive: true });
+  await inside("mount", "-n", "-t", "tmpfs", "-o", "mode=755,size=64m", "rackyard", staging);
+  const directory = async (path: string): Promise<string> => {
+    const at = join(staging, relative("/run", path));
+    await mkdir(asKeeper(at), { recursive: true, mode: 0o755 });
+    return at;
+  };
+  for (const path of ["/run/lock", "/run/sshd", insideRun.gateBin, insideRun.gateKeys]) {
+    await directory(path);
+  }
+  await directory(insideRun.consoles);
+  await bind(join(places.sockets, "libvirt"), await directory("/run/libvirt"));
+  await bind(join(places.sockets, "openvswitch"), await directory("/run/openvswitch"));
+  await bind(MACHINE_RUN, await directory(MACHINE_RUN));
+  if (state.startsWith("/run/")) await bind(state, await directory(state));
+  await inside("mount", "-n", "--move", staging, "/run");
+
+  for (const [name, at] of [
+    ["etc", "/etc/libvirt"],
+    ["lib", "/var/lib/libvirt"],
+    ["cache", "/var/cache/libvirt"],
+    ["log", "/var/log/libvirt"],
+  ] as const) {
+    if (await exists(at)) await bind(join(places.libvirt, name), at);
+  }
+  for (const name of ["passwd", "group", "shadow"]) {
+    await bind(join(places.accounts, name), join("/etc", name));
+  }
+  await writeFile(asKeeper(insideRun.marker), `${places.id}\n`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
