@@ -12,8 +12,8 @@ SEED_LIMIT=$((60 * PATIENCE))                   # seconds from its start until t
 MACHINE_LIMIT=$((90 * PATIENCE))                # seconds from power-on until all machines have reported
 MAX_BOOTS=3                                     # a machine that boots so often without a report is in a boot loop
 
-start=$(date +%s%3N)
-say() { printf '%6.1f s  %s\n' "$(($(date +%s%3N) - start))e-3" "$*"; }
+start=${EPOCHREALTIME/[.,]/}                    # microseconds
+say() { printf '%6.1f s  %s\n' "$((${EPOCHREALTIME/[.,]/} - start))e-6" "$*"; }
 die() { echo "run.sh: $*" >&2; exit 1; }
 
 # --- 1. what is there to work with
@@ -28,7 +28,6 @@ busybox busybox-static
 dropbear dropbear-bin
 dnsmasq dnsmasq-base
 cpio cpio
-zstd zstd
 mcopy mtools
 mkfs.vfat dosfstools
 syslinux syslinux
@@ -44,8 +43,8 @@ mkdir -p "$logs" "$images"; rm -rf "$private"; mkdir -m 700 "$private"
 
 # --- 2. the rack: one account on its host, one seed, machines that are off
 eval "$(jq -r '@sh "N=\(."env-num") host=\(."host-ip") port=\(."ssh-port" // "22") user=\(."ssh-user") seed=\(."seed-ip")
-  count=\(.nodes | length)"' "$TE_DATAFILE")"
-(umask 077; jq -r '."ssh-key"' "$TE_DATAFILE" >"$private/gate"; jq -r '"te-host " + ."ssh-host-key"' "$TE_DATAFILE" >"$private/known_hosts")
+  key=\(."ssh-key") host_key=\(."ssh-host-key") count=\(.nodes | length)"' "$TE_DATAFILE")"
+(umask 077; echo "$key" >"$private/gate"; echo "te-host $host_key" >"$private/known_hosts")
 gate() {                                        # one of the few things that the rack's host lets us do
   ssh -i "$private/gate" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR -o HostKeyAlias=te-host \
     -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$private/known_hosts" -p "$port" "$user@$host" "$@"
@@ -64,30 +63,31 @@ dd if="$images/seed.img" bs=1M status=none | gate copyseed "$N" >/dev/null || di
 say "image copied"
 gate virsh start "seed_$N" >/dev/null || die "the seed does not start"
 say "seed started"
-until_ok() {                                    # until_ok SECONDS COMMAND...: tries until it succeeds
-  local end=$((SECONDS + $1)); shift
-  until "$@"; do [ $SECONDS -lt $end ] || return 1; sleep 0.5; done
-}
-fetch() { curl -sf -m 5 -o "$logs/$1" "http://$seed/$1"; }
-until_ok $SEED_LIMIT fetch registry.jsonl || die "the seed does not answer at $seed within $SEED_LIMIT s: see its serial console"
-trap 'fetch dnsmasq.log || true' EXIT           # what the seed saw, however this ends
+fetch() { curl -sf --connect-timeout 1 -m 20 -o "$logs/$1" "http://$seed/$2"; }
+end=$((SECONDS + SEED_LIMIT))
+until fetch registry.jsonl registry.jsonl; do
+  [ $SECONDS -lt $end ] || die "the seed does not answer at $seed within $SEED_LIMIT s: see its serial console"
+  sleep 0.5
+done
+trap 'fetch dnsmasq.log dnsmasq.log || true' EXIT          # what the seed saw, however this ends
 say "seed answers"
 
 # --- 5. the machines: what each has reported, and how often it booted
-look() {                                        # the seed's registry -> logs/machines.json, machines.json; sets up, loops
-  jq --slurpfile te "$TE_DATAFILE" -s '. as $events | [$te[0].nodes | to_entries[] | .key as $i | .value | .mac[0] as $mac |
-    { name: (.name // "te\($te[0]["env-num"])-n\($i)"), $mac, memory: (.memory | tonumber), disk: (.disk | tonumber),
-      boots: ([$events[] | select(.mac == $mac and .event == "boot")] | length),
-      report: ([$events[] | select(.mac == $mac and .event == "report")] | last) }]' "$logs/registry.jsonl" >"$logs/machines.json"
-  jq --arg seed "$seed" --arg identity "$private/rack" --arg name "te$N-seed" '
-    [{ $name, address: $seed, user: "root", $identity }] + [.[] | select(.report) |
-     { name, address: .report.address, user: "root", $identity, via: "root@\($seed)" }]' "$logs/machines.json" >"$private/machines.json"
-  mv "$private/machines.json" "$WORKSPACE/machines.json"
-  up=$(jq 'map(select(.report)) | length' "$logs/machines.json")
-  loops=$(jq -r --argjson max $MAX_BOOTS 'map(select(.report == null and .boots >= $max) | .name) | join(", ")' "$logs/machines.json")
-}
-news() {                                        # true once the registry says something new
-  cp "$logs/registry.jsonl" "$private/seen" && fetch registry.jsonl && ! cmp -s "$logs/registry.jsonl" "$private/seen"
+look() {                                        # the seed's registry -> logs/machines.json, machines.json; sets up, loops, events
+  local all known
+  { read -r all; read -r known; read -r events up loops; } < <(jq -rs --slurpfile te "$TE_DATAFILE" --arg seed "$seed" \
+    --arg identity "$private/rack" --arg N "$N" --argjson max $MAX_BOOTS '
+    def of($mac; $event): map(select(.mac == $mac and .event == $event));
+    . as $events | [$te[0].nodes | to_entries[] | .key as $i | .value | .mac[0] as $mac |
+      { name: (.name // "te\($N)-n\($i)"), $mac, memory: (.memory | tonumber), disk: (.disk | tonumber),
+        boots: ($events | of($mac; "boot") | length), report: ($events | of($mac; "report") | last) }] as $all |
+    ($all | tojson),
+    ([{ name: "te\($N)-seed", address: $seed, user: "root", $identity },
+      ($all[] | select(.report) | { name, address: .report.address, user: "root", $identity, via: "root@\($seed)" })] | tojson),
+    "\($events | length) \($all | map(select(.report)) | length) " +
+      ($all | map(select(.report == null and .boots >= $max) | .name) | join(" "))' "$logs/registry.jsonl")
+  echo "$all" >"$logs/machines.json"
+  echo "$known" >"$private/machines.json"; mv "$private/machines.json" "$WORKSPACE/machines.json"
 }
 give_up() {                                     # what is known, then one line that says why
   jq -r '.[] | "  \(.name) \(.mac): booted from the network \(.boots) times, " +
@@ -104,9 +104,10 @@ on_seed() {
 }
 on_seed true || give_up "the seed lets nobody in by ssh"
 while [ "$up" -lt "$count" ]; do
-  until_ok $((end > SECONDS ? end - SECONDS : 0)) news || give_up "only $up of $count machines are up within $MACHINE_LIMIT s"
-  was=$up; look; [ "$up" = "$was" ] || say "$up of $count machines are up"
+  [ $SECONDS -lt $end ] || give_up "only $up of $count machines are up within $MACHINE_LIMIT s"
   [ -z "$loops" ] || give_up "boot loop, see the serial console: $loops booted $MAX_BOOTS times and never reported"
+  fetch registry.jsonl "cgi-bin/registry?$events" || sleep 1       # the seed answers when there is news
+  was=$up; look; [ "$up" = "$was" ] || say "$up of $count machines are up"
 done
 
 # --- 6. are they what the rack's data say? A kernel keeps some memory for itself; disks have one GiB more than is promised.
