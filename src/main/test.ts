@@ -12,6 +12,7 @@ import { describeError, fail, isRackyardError } from "../base/errors.ts";
 import { lockFile } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
+import { endLeftover, findLeftovers } from "./test/leftovers.ts";
 import { checks, suites } from "./test/steps.ts";
 import type { Outcome, Suite } from "./test/steps.ts";
 import { calibrate, calibration, runCheck, runSuite } from "./test/suite.ts";
@@ -69,6 +70,7 @@ async function runSteps(
       ? checks.map((check) => ({ name: check.name, run: () => runCheck(check, around) }))
       : []),
     ...chosen.map((suite) => ({ name: suite.name, run: () => runAlone(suite, around) })),
+    { name: "nothing left", run: () => Promise.resolve(nothingLeft(directory)) },
   ];
   const told: Told[] = [];
   for (const [index, step] of steps.entries()) {
@@ -101,6 +103,17 @@ async function runAlone(suite: Suite, around: Surroundings): Promise<Outcome[]> 
   }
   say(`    a machine boots in ${(bootMs / 1000).toFixed(1)} s here`);
   return runSuite(suite, { ...around, bootMs });
+}
+
+/** What the tests started has ended with them. */
+function nothingLeft(directory: string): Outcome[] {
+  const found = findLeftovers(directory);
+  for (const leftover of found) endLeftover(leftover);
+  if (found.length === 0) return [{ name: "nothing left", state: "passed", text: "" }];
+  return found.map(({ pid, command }) => {
+    const name = `left behind: process ${pid}: ${command.slice(0, 200)}`;
+    return { name, state: "failed", text: "a test did not end what it started" };
+  });
 }
 
 async function waitForLock(path: string, signal: AbortSignal): Promise<AsyncDisposable> {
