@@ -70,7 +70,9 @@ export const limits = {
   prepareMs: 15_000,
 
   // --- session between broker and host
+  /** A recipe of 1 MiB in base64 with its envelope fits; more is no message of ours. */
   sessionFrameBytes: 4 * 1024 * 1024,
+  /** lease.md §6. */
   heartbeatMs: 5_000,
   /** Silent for so long: suspect (no new leases); then after the grace: lost (lease.md §6). */
   hostSuspectMs: 30_000,
@@ -108,10 +110,14 @@ export const limits = {
 
   // --- git and changes
   /** A push, and what one change for each commit of it still lets a person review. */
+  /** A person pushes a branch or a change; a mirror's push of all refs is not what we take. */
   refsPerPush: 100,
+  /** A series becomes a change each (surface.md §6). */
   commitsPerPush: 20,
+  /** A first push of a large project fits; it must not fill the disk. */
   pushBytes: 1024 * 1024 * 1024,
   /** One git command of ours, and how often a fetch is tried (ci.md M-7). */
+  /** One fetch, merge or push of git (ci.md V-0: 5 min), and how often it is tried (M-7). */
   gitMs: 300_000,
   gitTries: 3,
   /** A clone or push as a whole: 1 GiB over a slow line. */
@@ -123,6 +129,7 @@ export const limits = {
   /** Comments that a change shows; beyond, the newest. */
   commentsPerChange: 500,
   /** Longest comment or report (ci.md R-3). */
+  /** Gerrit's own limit for a message (ci.md R-3). */
   commentBytes: 16_384,
 
   // --- layout
@@ -130,6 +137,7 @@ export const limits = {
   layoutFileBytes: 1024 * 1024,
 
   // --- builds
+  /** ci.md F-0: pre phase failed, node or TE lost. */
   attempts: 3,
   /** Job defaults (ci.md T-1), seconds as the layout writes them. */
   jobTimeoutSeconds: 1_800,
@@ -155,11 +163,16 @@ export const limits = {
   evidenceTextChars: 200,
 
   // --- nodes
+  /** ci.md N-4; emulated, a node boots in 20–45 s. */
   nodeLaunchAttempts: 3,
   nodeLaunchMs: 240_000,
+  /** ci.md T-3. */
   nodeDeleteMs: 600_000,
+  /** More than one machine can carry; a mistyped maxNodes stops here. */
   nodesPerProvider: 100,
+  /** mmdebstrap takes 42–76 s here; a slow mirror gets time. */
   imageBuildMs: 1_800_000,
+  /** A recipe crosses the session whole; its end is what people need of a failure (lease.md §6). */
   imageRecipeBytes: 1024 * 1024,
   imageBuildTailLines: 50,
 
