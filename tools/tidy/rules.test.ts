@@ -113,7 +113,8 @@ describe("who imports whom", () => {
   });
 
   test.each([
-    ["src/git/a.ts", "zod", "table"],
+    ["src/git/a.ts", "hono", "table"],
+    ["src/lease/ledger/a.ts", "zod", "table"],
     ["src/model/a.ts", "kysely", "table"],
     ["src/model/a.ts", "node:fs", "pure"],
     ["src/lease/ledger/a.ts", "node:timers", "pure"],
@@ -129,9 +130,21 @@ describe("who imports whom", () => {
     ["src/api/a.ts", "@hono/node-server/serve-static"],
     ["src/git/a.test.ts", "vitest"],
     ["src/git/a.ts", "node:fs"],
+    ["src/git/a.ts", "zod"],
     ["src/model/a.ts", "node:crypto"],
   ])("%s may import the module %s", (path, name) => {
     expect(inFile(path, `import "${name}";\n`)).toEqual([]);
+  });
+
+  test("a stage takes the shapes of a build as types, and nothing else of another stage", () => {
+    const shapes = { "src/ci/build/build-ports.ts": head };
+    const typed = 'import type { A } from "../build/build-ports.ts";\n';
+    const value = 'import { a } from "../build/build-ports.ts";\n';
+    expect(inFile("src/ci/executor/a.ts", typed, shapes)).toEqual([]);
+    expect(inFile("src/ci/executor/a.ts", value, shapes)).toEqual(["src/ci/executor/a.ts:4 table"]);
+    expect(inFile("src/git/a.ts", typed.replace("..", "../ci"), shapes)).toEqual([
+      "src/git/a.ts:4 table",
+    ]);
   });
 
   test("a cycle is told once, with its files", () => {

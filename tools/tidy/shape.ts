@@ -69,12 +69,15 @@ function name(source: Source): Fault[] {
   return [];
 }
 
-/** Strings of tests (golden bytes, whole documents) may be longer than the line. */
+/** Strings of tests (golden bytes, whole documents) and regular expressions may be longer. */
 function columns(source: Source): Fault[] {
-  const measured = isTest(source.path) ? source.code.replace(/(["'`]) +\1/g, '""') : source.text;
-  return measured.split("\n").flatMap((text, index) => {
-    const count = Array.from(text).length;
-    if (count <= sizes.columns || /https?:\/\/\S{60}/.test(text)) return [];
+  const code = source.code.split("\n");
+  return source.text.split("\n").flatMap((text, index) => {
+    const blanked = code[index] ?? "";
+    const measured = isTest(source.path) ? blanked.replace(/(?<=\S) {2,}/g, " ") : text;
+    const count = Array.from(measured).length;
+    const unbreakable = /https?:\/\/\S{60}/.test(text) || /\/ {40,}\//.test(blanked);
+    if (count <= sizes.columns || unbreakable) return [];
     return [
       {
         file: source.path,

@@ -12,6 +12,8 @@ export type Import = {
   /** As written, e.g. `../base/limits.ts`, `node:fs`, `zod`. */
   readonly from: string;
   readonly line: number;
+  /** `import type`: shapes alone, nothing at run time. */
+  readonly typeOnly: boolean;
 };
 
 export type Source = {
@@ -159,7 +161,9 @@ function findImports(withStrings: string, code: string): Import[] {
     for (const match of withStrings.matchAll(form)) {
       // The word itself must be code, not the content of a string.
       if (code[match.index] === " ") continue;
-      found.push({ kind, from: match[1] ?? "", line: lineAt(withStrings, match.index) });
+      const typeOnly = /^(?:import|export)\s+type\s/.test(match[0]);
+      const line = lineAt(withStrings, match.index);
+      found.push({ kind, from: match[1] ?? "", line, typeOnly });
     }
   }
   return found.sort((a, b) => a.line - b.line);
