@@ -43,6 +43,8 @@ export const limits = {
   eventBacklog: 10_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
+  /** A console asked for without following it: quiet for so long, it is read to its end. */
+  consoleQuietMs: 200,
   /** Answers kept for `Idempotency-Key`. */
   idempotencyKeepMs: 24 * 3600_000,
 

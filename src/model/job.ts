@@ -53,6 +53,8 @@ export type PreparedRepo = {
   readonly defaultBranch: string;
   /** All branches as frozen, name → commit. */
   readonly branches: Readonly<Record<string, string>>;
+  /** Why this revision, a sentence for the manifest (V-3). */
+  readonly reason?: string;
 };
 
 export type Priority = (typeof priorities)[number];

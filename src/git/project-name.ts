@@ -1,0 +1,46 @@
+/**
+ * Names that come from outside and become paths and refs: projects and branches. What passes
+ * here is safe as a path below the repositories' folder, in a URL and as git's argument.
+ */
+import { fail } from "../base/errors.ts";
+
+const PART = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$/;
+const MOST_PARTS = 5;
+
+/** `name` or `group/name`: parts of letters, digits and `. _ + -`; none ends in .git or .lock. */
+export function isProjectName(name: string): boolean {
+  const parts = name.split("/");
+  return (
+    parts.length <= MOST_PARTS &&
+    parts.every((part) => PART.test(part) && !/\.(?:git|lock)$/i.test(part) && !part.includes(".."))
+  );
+}
+
+/** The name itself; throws `unknown-project` for what can be none. */
+export function checkProjectName(name: string): string {
+  if (!isProjectName(name)) {
+    fail("unknown-project", `${JSON.stringify(name.slice(0, 200))} is no name of a project`, {
+      remedy: "names are made of letters, digits and . _ + -, with / between groups",
+    });
+  }
+  return name;
+}
+
+/** git-check-ref-format(1) for branches, stricter: printable ASCII, no leading dash, ≤ 200. */
+export function isBranchName(name: string): boolean {
+  return (
+    name.length <= 200 &&
+    /^[A-Za-z0-9_][A-Za-z0-9._+/#-]*$/.test(name) &&
+    !/\.\.|\/\/|\/\.|\/$|\.$|\.lock(?:\/|$)/.test(name) &&
+    !name.startsWith("refs/")
+  );
+}
+
+/** The whole name of an object: 40 hex digits (SHA-1), or 64 (SHA-256). */
+export function isObjectId(text: string): boolean {
+  return /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(text);
+}
+
+export function isZeroId(id: string): boolean {
+  return /^0+$/.test(id);
+}
