@@ -57,7 +57,7 @@ function lines(source: Source): Fault | undefined {
 
 function name(source: Source): Fault[] {
   const own = fileName(source.path);
-  const stem = own.replace(/(?:\.test|\.config|\.d)?\.ts$/, "");
+  const stem = own.replace(/(?:(?:\.property)?\.test|\.config|\.d)?\.ts$/, "");
   const fault = (what: string, instead: string): Fault[] => [
     { file: source.path, line: 1, rule: "name", what, instead },
   ];
@@ -69,11 +69,13 @@ function name(source: Source): Fault[] {
   return [];
 }
 
-/** Strings of tests (golden bytes, whole documents) and regular expressions may be longer. */
+/** Strings of tests, lines inside of a template and regular expressions may be longer. */
 function columns(source: Source): Fault[] {
   const code = source.code.split("\n");
+  const strings = source.withStrings.split("\n");
   return source.text.split("\n").flatMap((text, index) => {
     const blanked = code[index] ?? "";
+    if (blanked.trim() === "" && (strings[index] ?? "").trim() !== "") return []; // all string
     const measured = isTest(source.path) ? blanked.replace(/(?<=\S) {2,}/g, " ") : text;
     const count = Array.from(measured).length;
     const unbreakable = /https?:\/\/\S{60}/.test(text) || /\/ {40,}\//.test(blanked);
