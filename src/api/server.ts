@@ -1,0 +1,261 @@
+/**
+ * The API's listeners: TCP addresses and the socket file `run/api.sock`, which is admin by its
+ * mode. Hands git, logs and hosts' sessions to the raw handlers, all else to the engine. It
+ * refuses to listen beyond loopback without TLS, unless `insecure` is spelled out (surface.md §4).
+ */
+import { rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { getRequestListener } from "@hono/node-server";
+import type { Hono } from "hono";
+import { fail, isRackyardError, RackyardError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import { pause } from "../base/wait.ts";
+import { authorize, identify, isLoopback } from "./access.ts";
+import type { Door } from "./access.ts";
+import { adminRoutes } from "./admin-routes.ts";
+import { buildRoutes, changeRoutes } from "./change-routes.ts";
+import { engineOf } from "./engine.ts";
+import type { NodeEnv } from "./engine.ts";
+import { fleetRoutes } from "./fleet-routes.ts";
+import type { AnswerStore } from "./idempotency.ts";
+import { leaseRoutes } from "./lease-routes.ts";
+import { documentRoute } from "./openapi.ts";
+import { loadPages } from "./page-files.ts";
+import { problemHeaders, problemOf } from "./problem.ts";
+import { anonymous } from "./route.ts";
+import type { Route } from "./route.ts";
+import type { Views } from "./views.ts";
+
+export type ApiOptions = {
+  readonly views: Views;
+  readonly answers: AnswerStore;
+  readonly log: Log;
+  readonly version: string;
+  /** `address:port`; port 0 is any free one. */
+  readonly listen: readonly string[];
+  /** The socket file; made anew. */
+  readonly socketPath: string;
+  readonly anonymousRead: boolean;
+  /** Names under which people reach this server, beside loopback. */
+  readonly hostNames: readonly string[];
+  readonly insecure: boolean;
+};
+
+export type Api = AsyncDisposable & {
+  /** `http://address:port` of each TCP listener, in the order asked for. */
+  readonly urls: readonly string[];
+  /** No new work; open streams and polls end, then connections. */
+  close(): Promise<void>;
+};
+
+export function routesOf(views: Views, version: string): Route[] {
+  const routes = [
+    ...adminRoutes(views.admin, views.events),
+    ...leaseRoutes(views.leases),
+    ...fleetRoutes(views.fleet, views.builds),
+    ...changeRoutes(views.changes),
+    ...buildRoutes(views.builds),
+  ];
+  return [...routes, documentRoute(routes, version)];
+}
+
+/** Throws `bad-config` for an open listener, `port-taken` where one cannot be had. */
+export async function openApi(options: ApiOptions): Promise<Api> {
+  for (const address of options.listen) refuseOpen(address, options.insecure);
+  const stopping = new AbortController();
+  const routes = routesOf(options.views, options.version);
+  const app = engineOf(routes, {
+    answers: options.answers,
+    log: options.log,
+    stopping: stopping.signal,
+  });
+  await addPages(app);
+  const servers: Server[] = [];
+  const urls: string[] = [];
+  const door = (socket: boolean): Door => ({
+    socket,
+    anonymousRead: options.anonymousRead,
+    hostNames: new Set(options.hostNames.map((name) => name.toLowerCase())),
+    authenticate: (token) => options.views.admin.authenticate(token),
+  });
+  const close = async (): Promise<void> => {
+    stopping.abort(new DOMException("the server stops", "AbortError"));
+    await Promise.all(servers.map((server) => closeServer(server)));
+  };
+  try {
+    for (const address of options.listen) {
+      const server = serverOf(app, door(false), options);
+      servers.push(server);
+      urls.push(await listenTcp(server, address));
+    }
+    const server = serverOf(app, door(true), options);
+    servers.push(server);
+    await listenSocket(server, options.socketPath);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { urls, close, [Symbol.asyncDispose]: close };
+}
+
+async function addPages(app: Hono<NodeEnv>): Promise<void> {
+  const pages = await loadPages();
+  app.use(async (c, next) => {
+    const read = c.req.method === "GET" || c.req.method === "HEAD";
+    const page = read ? pages.serve(c.req.path, c.req.header("if-none-match")) : undefined;
+    if (page) return page;
+    await next();
+    return undefined;
+  });
+}
+
+function refuseOpen(address: string, insecure: boolean): void {
+  const { host } = splitAddress(address);
+  if (insecure || isLoopback(host) || host === "localhost") return;
+  fail("bad-config", `server.listen: ${address} can be reached from elsewhere, without TLS`, {
+    remedy: "listen on 127.0.0.1 behind a proxy with TLS, or spell out server.insecure: true",
+  });
+}
+
+/** `127.0.0.1:7225`, `[::1]:7225`. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  return { host, port: Number(address.slice(colon + 1)) };
+}
+
+function serverOf(app: Hono<NodeEnv>, door: Door, options: ApiOptions): Server {
+  const json = getRequestListener(
+    (request, env) => app.fetch(request, { ...(env as NodeEnv["Bindings"]), door }),
+    { overrideGlobalObjects: false },
+  );
+  const server = createServer((request, response) => {
+    const answer = dispatch(request, response, door, options, json);
+    answer.catch((error: unknown) => answerProblem(request, response, error, options.log));
+  });
+  server.on("upgrade", (request, socket, head) => upgrade(request, socket, head, door, options));
+  server.on("clientError", (_error, socket) => {
+    if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+    else socket.destroy();
+  });
+  return server;
+}
+
+async function dispatch(
+  request: IncomingMessage,
+  response: ServerResponse,
+  door: Door,
+  options: ApiOptions,
+  json: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+): Promise<void> {
+  const path = (request.url ?? "/").split("?")[0]!;
+  const { raw } = options.views;
+  if (path.startsWith("/git/") && path !== "/git/hooks/commit-msg") {
+    const who = await identify(request, door, true);
+    const pushes = /git-receive-pack/.test(request.url ?? "");
+    const nobody = !who.caller || (pushes && who.caller === anonymous);
+    if (nobody) authorize({ kind: "role", role: pushes ? "developer" : "reader" }, who, door);
+    return raw.git(request, response, who.caller);
+  }
+  if (path.startsWith("/logs/") || path === "/logs") {
+    authorize({ kind: "role", role: "reader" }, await identify(request, door), door);
+    return raw.logs(request, response);
+  }
+  return json(request, response);
+}
+
+function answerProblem(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: unknown,
+  log: Log,
+): void {
+  if (!isRackyardError(error)) log.error({ err: error, url: request.url }, "request failed");
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const body = problemOf(error);
+  const headers = problemHeaders(body.status);
+  const git = (request.url ?? "").startsWith("/git/");
+  if (git && body.status === 401) headers["www-authenticate"] = 'Basic realm="rackyard"';
+  response.writeHead(body.status, { ...headers, connection: "close" });
+  response.end(JSON.stringify(body));
+}
+
+function upgrade(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  door: Door,
+  options: ApiOptions,
+): void {
+  const path = (request.url ?? "").split("?")[0];
+  if (path === "/v1/hosts/session" && door.socket) {
+    options.views.raw.hostSession(request, socket, head);
+    return;
+  }
+  const status = path === "/v1/hosts/session" ? "403 Forbidden" : "404 Not Found";
+  socket.on("error", () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+}
+
+async function listenTcp(server: Server, address: string): Promise<string> {
+  const { host, port } = splitAddress(address);
+  await listening(server, address, () => server.listen(port, host));
+  const bound = server.address() as AddressInfo;
+  const shown = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
+  return `http://${shown}:${bound.port}`;
+}
+
+async function listenSocket(server: Server, path: string): Promise<void> {
+  await rm(path, { force: true });
+  // The file is made while listen() runs: nobody finds it with a wider mode.
+  const mask = process.umask(0o177);
+  try {
+    await listening(server, path, () => {
+      server.listen(path);
+      process.umask(mask);
+    });
+  } finally {
+    process.umask(mask);
+  }
+}
+
+async function listening(server: Server, address: string, start: () => void): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("listening", resolve);
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      reject(error.code === "EADDRINUSE" ? portTaken(address, error) : error);
+    });
+    start();
+  });
+}
+
+function portTaken(address: string, cause: Error): RackyardError {
+  return new RackyardError("port-taken", `${address} is taken by another program`, {
+    cause,
+    remedy: "stop that program, or choose another address: server.listen, port 0 is any free one",
+  });
+}
+
+/** Streams were told to end; what is still open after the grace is cut. */
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // A connection is kept by its client after its stream has ended: it is idle then.
+  const idle = setInterval(() => server.closeIdleConnections(), limits.pollMs);
+  const cut = new AbortController();
+  const grace = pause(limits.childGraceMs, cut.signal).then(
+    () => server.closeAllConnections(),
+    () => undefined,
+  );
+  await closed;
+  clearInterval(idle);
+  cut.abort();
+  await grace;
+}

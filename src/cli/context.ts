@@ -1,0 +1,117 @@
+/**
+ * What every command finds: the options that all have, where the server is and with which token
+ * (surface.md §2). Without `--url` a client reads `run/ready.json` under the state directory and
+ * so finds the local installation by itself.
+ */
+import { readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { openClient } from "../api/client.ts";
+import type { Client } from "../api/client.ts";
+import { fail } from "../base/errors.ts";
+import { readTextIfAny } from "../base/files.ts";
+import type { Endpoint } from "../base/http-client.ts";
+import { openOutput } from "./output.ts";
+import type { Output, Streams } from "./output.ts";
+
+/** Options that every command has. */
+export type Globals = {
+  readonly json: boolean;
+  /** Absolute. */
+  readonly state: string;
+  readonly url: string | undefined;
+  readonly tokenFile: string | undefined;
+  readonly config: string | undefined;
+  readonly set: readonly string[];
+};
+
+export type CliContext = {
+  readonly globals: Globals;
+  readonly out: Output;
+  /** Aborted at the first SIGINT or SIGTERM, unless the command minds signals itself. */
+  readonly signal: AbortSignal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Where the API is, with the token to use. Throws `not-running`. */
+  endpoint(): Promise<Endpoint>;
+  client(): Promise<Client>;
+};
+
+export const defaultState = "/var/lib/rackyard";
+
+export function globalsOf(
+  options: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string | undefined>>,
+): Globals {
+  const text = (name: string): string | undefined =>
+    typeof options[name] === "string" ? options[name] : undefined;
+  return {
+    json: options["json"] === true,
+    state: resolve(text("state") ?? (env["RACKYARD_STATE"] || defaultState)),
+    url: text("url") ?? (env["RACKYARD_URL"] || undefined),
+    tokenFile: text("tokenFile"),
+    config: text("config"),
+    set: Array.isArray(options["set"]) ? (options["set"] as string[]) : [],
+  };
+}
+
+export function contextOf(
+  globals: Globals,
+  env: Readonly<Record<string, string | undefined>>,
+  signal: AbortSignal,
+  streams?: Streams,
+): CliContext {
+  let found: Promise<Endpoint> | undefined;
+  const endpoint = (): Promise<Endpoint> => (found ??= findEndpoint(globals, env));
+  return {
+    globals,
+    out: openOutput({ json: globals.json }, streams, env),
+    signal,
+    env,
+    endpoint,
+    client: async () => openClient(await endpoint(), signal),
+  };
+}
+
+/** The token: `--token-file`, else `RACKYARD_TOKEN`, else that of the local installation. */
+async function findEndpoint(
+  globals: Globals,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Endpoint> {
+  const given = globals.tokenFile
+    ? await readToken(globals.tokenFile)
+    : env["RACKYARD_TOKEN"] || undefined;
+  if (globals.url !== undefined) return { url: globals.url, token: given };
+  const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch(denied);
+  if (ready === undefined) return notRunning(globals.state);
+  const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile: string | null };
+  if (given !== undefined || tokenFile === null) return { url: api, token: given };
+  return { url: api, token: await readTextIfAny(tokenFile).then(trimmed, unreadable) };
+}
+
+const trimmed = (text: string | undefined): string | undefined => text?.trim() || undefined;
+
+/** Who may not read the installation's token still may read what is open to all. */
+function unreadable(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "EACCES") throw error;
+  return undefined;
+}
+
+function denied(error: NodeJS.ErrnoException): never {
+  if (error.code !== "EACCES") throw error;
+  return fail("not-allowed", "the state directory may not be read by this user", {
+    remedy: "give --url and a token, or run this as root",
+  });
+}
+
+async function readToken(path: string): Promise<string> {
+  try {
+    return (await readFile(path, "utf8")).trim();
+  } catch (error) {
+    return fail("usage", `the token file ${path} cannot be read`, { cause: error });
+  }
+}
+
+function notRunning(state: string): never {
+  return fail("not-running", `no Rackyard runs with the state directory ${state}`, {
+    remedy: "start one with ./rackyard up, or name a server with --url",
+  });
+}

@@ -1,0 +1,106 @@
+/**
+ * What commands print: results on stdout, talk on stderr; with `--json` one value, or one a line
+ * for streams; colours and progress only on a terminal (surface.md §2). The only place where
+ * clients write, so that nothing is printed twice.
+ */
+import { stripVTControlCharacters, styleText } from "node:util";
+
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
+
+export type Output = {
+  readonly json: boolean;
+  /** stdout is a terminal, for colours. */
+  readonly colours: boolean;
+  /** stderr is a terminal that a person watches, for progress. */
+  readonly attended: boolean;
+  /** A result: with --json as one line of JSON, else by `text`. */
+  result(value: unknown, text: () => string): void;
+  /** One record of a stream: a line of JSON, or `text`. */
+  record(value: unknown, text: () => string): void;
+  /** Raw text on stdout, as it is. */
+  write(text: string | Uint8Array): void;
+  /** Talk, on stderr, silent with --json unless it is a terminal. */
+  talk(text: string): void;
+  style(style: Style | Style[], text: string): string;
+  /** Columns aligned; a row's cells are texts already. */
+  table(columns: readonly string[], rows: readonly (readonly string[])[]): string;
+};
+
+export type Streams = {
+  readonly stdout: { write(data: string | Uint8Array): unknown; readonly isTTY?: boolean };
+  readonly stderr: { write(data: string): unknown; readonly isTTY?: boolean };
+};
+
+export function openOutput(
+  options: { json: boolean },
+  streams: Streams = process,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Output {
+  const plain = env["NO_COLOR"] !== undefined || env["CI"] === "true" || env["TERM"] === "dumb";
+  const colours = streams.stdout.isTTY === true && !plain;
+  const attended = streams.stderr.isTTY === true && env["CI"] !== "true";
+  const line = (text: string): void => {
+    if (text !== "") streams.stdout.write(`${text}\n`);
+  };
+  const print = (value: unknown, text: () => string): void =>
+    line(options.json ? JSON.stringify(value) : text());
+  const style = (styles: Style | Style[], text: string): string =>
+    colours ? styleText(styles, text, { validateStream: false }) : text;
+  return {
+    json: options.json,
+    colours,
+    attended,
+    result: print,
+    record: print,
+    write: (text) => void streams.stdout.write(text),
+    talk: (text) => {
+      if (!options.json || attended) streams.stderr.write(`${text}\n`);
+    },
+    style,
+    table: (columns, rows) => tableText(columns, rows, style),
+  };
+}
+
+/** Two spaces between columns; the last one is not padded. */
+function tableText(
+  columns: readonly string[],
+  rows: readonly (readonly string[])[],
+  style: Output["style"],
+): string {
+  if (rows.length === 0) return style("dim", "none");
+  const widths = columns.map((column, n) =>
+    Math.max(column.length, ...rows.map((row) => widthOf(row[n] ?? ""))),
+  );
+  const put = (cells: readonly string[]): string =>
+    cells
+      .map((cell, n) => (n === cells.length - 1 ? cell : padTo(cell, widths[n] ?? 0)))
+      .join("  ")
+      .trimEnd();
+  const head = put(columns.map((column) => column.toUpperCase()));
+  return [style("dim", head), ...rows.map((row) => put(row))].join("\n");
+}
+
+const widthOf = (cell: string): number => stripVTControlCharacters(cell).length;
+const padTo = (cell: string, width: number): string =>
+  cell + " ".repeat(Math.max(0, width - widthOf(cell)));
+
+/** `1 h 5 min`, `12 min`, `3.4 s`: as long as people care. */
+export function spanText(ms: number): string {
+  if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (ms < 120_000) return `${Math.round(ms / 1_000)} s`;
+  const minutes = Math.round(ms / 60_000);
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** How long ago, or until, seen from `nowMs`. */
+export function agoText(at: string | null | undefined, nowMs: number): string {
+  if (!at) return "–";
+  const ms = nowMs - Date.parse(at);
+  return ms >= 0 ? `${spanText(ms)} ago` : `in ${spanText(-ms)}`;
+}
+
+export function bytesText(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`;
+  if (bytes < 1_024 ** 2) return `${(bytes / 1_024).toFixed(1)} KiB`;
+  return `${(bytes / 1_024 ** 2).toFixed(1)} MiB`;
+}
