@@ -1,0 +1,81 @@
+/**
+ * The broker's loop as one function: a ledger, something that happened, the time → the next
+ * ledger and what is to be done. Records first: whoever carries the effects out writes all
+ * `record`s before any other (L6). Time and queue are looked at after every event, so that no
+ * order of events leaves a TE idle beside a waiter that fits.
+ */
+import { assertNever } from "../../base/assert.ts";
+import { changeTestenv, closeDraft, openDraft } from "./draft.ts";
+import type { Draft } from "./draft.ts";
+import { onHolderEvent } from "./holder-events.ts";
+import { onHostSaid } from "./host-events.ts";
+import type { LedgerEffect, LedgerEvent, Refusal } from "./ledger-event.ts";
+import type { Ledger } from "./ledger-state.ts";
+import { grantReady } from "./queue.ts";
+import { beginAnew, sweep } from "./time-events.ts";
+
+export type Decision = {
+  readonly ledger: Ledger;
+  readonly effects: readonly LedgerEffect[];
+  /** The event was not taken; what time brought is in the effects all the same. */
+  readonly refusal: Refusal | null;
+};
+
+/** `nowMs` must never go back between calls. */
+export function decide(ledger: Ledger, event: LedgerEvent, nowMs: number): Decision {
+  const draft = openDraft(ledger, nowMs);
+  const refusal = apply(draft, event);
+  sweep(draft);
+  grantReady(draft);
+  return { ledger: closeDraft(draft), effects: draft.effects, refusal };
+}
+
+function apply(draft: Draft, event: LedgerEvent): Refusal | null {
+  switch (event.kind) {
+    case "ask":
+    case "patch":
+    case "look":
+    case "stream-opened":
+    case "stream-closed":
+    case "take":
+    case "renew":
+    case "check-extend":
+    case "release":
+    case "revoke":
+      return onHolderEvent(draft, event);
+    case "hello":
+    case "host-open":
+    case "host-closed":
+    case "heard":
+    case "prepared":
+    case "epoch-too-low":
+    case "resetting":
+    case "proved":
+    case "faulty":
+    case "report":
+    case "te-removed":
+    case "extended":
+    case "interrupted":
+      onHostSaid(draft, event);
+      return null;
+    case "drain":
+      return drain(draft, event.te, event.on);
+    case "tick":
+      return null;
+    case "woke":
+      beginAnew(draft);
+      return null;
+    default:
+      return assertNever(event, "event");
+  }
+}
+
+function drain(draft: Draft, id: string, on: boolean): Refusal | null {
+  const te = draft.testenvs.get(id);
+  if (!te || te.life.kind === "removed") {
+    return { code: "not-found", detail: `there is no test environment ${id}` };
+  }
+  changeTestenv(draft, id, { draining: on }, on ? "drained" : "undrained");
+  draft.effects.push({ kind: "drain", hostId: te.hostId, number: te.number, on });
+  return null;
+}

@@ -1,0 +1,461 @@
+// Random histories against a model of hosts and of their sessions: messages lost, doubled and
+// late, broker and hosts that crash, a store that keeps exactly what was recorded.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { LeaseRequest } from "../../model/lease.ts";
+import type { TestenvReport } from "../../model/testenv.ts";
+import { decide } from "./decide.ts";
+import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
+import { grantOf } from "./ledger-state.ts";
+import type { HostRecord, LeaseRecord, Ledger, Policy, TestenvRecord } from "./ledger-state.ts";
+import { fits } from "./matching.ts";
+import { restoreLedger } from "./restoring.ts";
+import { dueAtMs } from "./time-events.ts";
+
+const policy: Policy = {
+  holderTtlMs: 30_000,
+  streamLossMs: 2_000,
+  takenMs: 10_000,
+  prepareMs: 15_000,
+  avoidMs: 60_000,
+  maxDurationMs: 600_000,
+  deadlineSlackMs: 5_000,
+  hostSuspectMs: 30_000,
+  hostGraceMs: 60_000,
+  waiters: 100,
+  leasesPerHolder: 100,
+};
+
+type Rack = {
+  epoch: number;
+  lease: string | null;
+  state: "ready" | "leased" | "resetting";
+  proved: number;
+};
+type HostModel = {
+  readonly name: string;
+  readonly id: string;
+  readonly racks: Rack[];
+  /** Said and not acknowledged; resent in the next session. */
+  said: HostSaid[];
+  inbox: LedgerEffect[];
+  connected: boolean;
+  alive: boolean;
+};
+
+const request = (count: number, requeue: boolean): LeaseRequest => ({
+  machines: { count },
+  environments: 1,
+  durationSeconds: 120,
+  priority: "normal",
+  takeable: true,
+  requeue,
+  avoid: { hosts: [], testenvs: [] },
+  holder: { name: "someone", addresses: [] },
+});
+
+/** One world: the ledger, what is durable of it, two hosts, and what must hold. */
+function openWorld() {
+  let nowMs = 1_000_000;
+  let asked = 0;
+  const durable = {
+    leases: new Map<string, LeaseRecord>(),
+    testenvs: new Map<string, TestenvRecord>(),
+    hosts: new Map<string, HostRecord>(),
+  };
+  const hosts = [makeHost("east", 2), makeHost("west", 1)];
+  const answered = new Set<string>();
+  const over = new Set<string>();
+  const activeEpochs = new Map<string, number>();
+  let ledger: Ledger = restoreLedger(policy, { leases: [], testenvs: [], hosts: [] }, nowMs);
+
+  const restored = (): Ledger =>
+    restoreLedger(
+      policy,
+      {
+        leases: [...durable.leases.values()],
+        testenvs: [...durable.testenvs.values()],
+        hosts: [...durable.hosts.values()],
+      },
+      nowMs,
+    );
+
+  /** `crash`: the broker dies before the record, after it, or not at all. */
+  function happen(event: LedgerEvent, crash: "no" | "before" | "after" = "no"): boolean {
+    const decision = decide(ledger, event, nowMs);
+    if (crash === "before") {
+      restart();
+      return false;
+    }
+    for (const effect of decision.effects) if (effect.kind === "record") record(effect);
+    ledger = decision.ledger;
+    checkGrants(decision.effects);
+    check();
+    if (crash === "after") {
+      restart();
+      return false;
+    }
+    for (const effect of decision.effects) deliver(effect);
+    return decision.refusal === null;
+  }
+
+  function record(effect: LedgerEffect & { kind: "record" }): void {
+    if (effect.life === "lease") {
+      expect(over.has(effect.id), "L6 an ended lease stays ended").toBe(false);
+      durable.leases.set(effect.id, effect.body);
+      if (effect.to === "ended") over.add(effect.id);
+      if (effect.to === "active" && effect.from === "preparing") {
+        const { te, epoch } = grantOf(effect.body.state)!;
+        expect(epoch, `L2 ${te}`).toBeGreaterThan(activeEpochs.get(te) ?? 0);
+        activeEpochs.set(te, epoch);
+      }
+    } else if (effect.life === "testenv") {
+      const before = durable.testenvs.get(effect.id)?.epoch ?? 0;
+      expect(effect.body.epoch, "L2 epochs never go back").toBeGreaterThanOrEqual(before);
+      durable.testenvs.set(effect.id, effect.body);
+    } else durable.hosts.set(effect.id, effect.body);
+  }
+
+  function check(): void {
+    const taken = new Set<string>();
+    for (const lease of ledger.leases.values()) {
+      const te = grantOf(lease.state)?.te;
+      if (te === undefined) continue;
+      expect(taken.has(te), `L1 ${te}`).toBe(false);
+      taken.add(te);
+      expect(ledger.testenvs.get(te)!.life.kind, "a granted TE is not ready").not.toBe("ready");
+    }
+    for (const te of ledger.testenvs.values()) {
+      if (te.life.kind !== "ready") continue;
+      const proven = te.certificate?.epoch ?? -1;
+      expect(proven, `L5 ${te.id}`).toBeGreaterThanOrEqual(activeEpochs.get(te.id) ?? 0);
+    }
+    for (const id of answered) {
+      expect(ledger.leases.has(id) || over.has(id), "L6 no lease is lost").toBe(true);
+    }
+  }
+
+  function checkGrants(effects: readonly LedgerEffect[]): void {
+    for (const effect of effects) {
+      if (effect.kind !== "record" || effect.life !== "lease" || effect.event !== "granted")
+        continue;
+      const te = ledger.testenvs.get(grantOf(effect.body.state)?.te ?? "");
+      if (!te) continue;
+      for (const other of ledger.leases.values()) {
+        if (other.order >= effect.body.order || other.state.kind !== "waiting") continue;
+        const passed = other.takeable && fits(ledger, te, other) && !other.shunned.includes(te.id);
+        expect(passed, "first come, first served").toBe(false);
+      }
+    }
+  }
+
+  function deliver(effect: LedgerEffect): void {
+    if (!("hostId" in effect)) return;
+    const host = hosts.find((one) => one.id === effect.hostId);
+    if (effect.kind === "drop-session" && host) cut(host);
+    else if (host?.connected) host.inbox.push(effect);
+  }
+
+  function restart(): void {
+    ledger = restored();
+    for (const host of hosts) cut(host);
+    check();
+  }
+
+  function cut(host: HostModel): void {
+    if (!host.connected) return;
+    host.connected = false;
+    host.inbox = [];
+    if (ledger.hosts.has(host.id)) happen({ kind: "host-closed", hostId: host.id });
+  }
+
+  function connect(host: HostModel): void {
+    if (host.connected || !host.alive) return;
+    host.connected = true;
+    host.inbox = [];
+    happen(helloOf(host));
+    if (host.connected) happen({ kind: "host-open", hostId: host.id });
+  }
+
+  /** The host reads one message of the broker. */
+  function hostActs(host: HostModel): void {
+    const message = host.inbox.shift();
+    if (!message || !("number" in message)) return;
+    const rack = host.racks[message.number - 1]!;
+    const te = `${host.name}:${message.number}`;
+    if (message.kind === "prepare") {
+      const lease = message.lease.id;
+      const { epoch } = message;
+      if (epoch <= rack.epoch) {
+        host.said.push({ kind: "epoch-too-low", te, lease, epoch, highest: rack.epoch });
+        return;
+      }
+      expect(rack.state, "L1, L5: prepared only when clean").toBe("ready");
+      Object.assign(rack, { epoch, lease, state: "leased" });
+      host.said.push({ kind: "prepared", te, lease, epoch, expiresAt: "2026-01-01T00:00:00.000Z" });
+    } else if (message.kind === "end" && rack.lease === message.lease) {
+      if (rack.state === "leased") fence(host, message.number, message.reason);
+    } else if (message.kind === "reset" && rack.state === "ready") {
+      rack.state = "resetting";
+    }
+  }
+
+  function fence(host: HostModel, number: number, reason: "expired" | "released" | string): void {
+    const rack = host.racks[number - 1]!;
+    rack.state = "resetting";
+    host.said.push({
+      kind: "resetting",
+      te: `${host.name}:${number}`,
+      lease: rack.lease,
+      epoch: rack.epoch,
+      reason: reason as "released",
+      endedAt: "2026-01-01T00:00:00.000Z",
+    });
+  }
+
+  function prove(host: HostModel, number: number): void {
+    const rack = host.racks[number - 1]!;
+    if (rack.state !== "resetting") return;
+    Object.assign(rack, { state: "ready", proved: rack.epoch });
+    const certificate = certificateOf(host, number, rack);
+    const te = `${host.name}:${number}`;
+    host.said.push({
+      kind: "proved",
+      te,
+      epoch: rack.epoch,
+      certificate,
+      proof: { kind: "valid" },
+    });
+    rack.lease = null;
+  }
+
+  /** The broker reads one message of the host; its acknowledgement may be lost. */
+  function hostHeard(host: HostModel, ackLost: boolean, crash: "no" | "before" | "after"): void {
+    const message = host.said[0];
+    if (!host.connected || !message) return;
+    happen({ kind: "heard", hostId: host.id, vitals: null });
+    happen(message, crash);
+    if (ackLost || crash !== "no") cut(host);
+    else host.said = host.said.slice(1);
+  }
+
+  return {
+    hosts,
+    get ledger() {
+      return ledger;
+    },
+    connect,
+    cut,
+    hostActs,
+    hostHeard,
+    fence,
+    prove,
+    happen,
+    restart,
+    ask(count: number, requeue: boolean, crash: "no" | "before" | "after") {
+      const id = `lease-${++asked}`;
+      const wants = request(count, requeue);
+      const event = {
+        kind: "ask",
+        id,
+        request: wants,
+        caller: "c",
+        group: "g",
+        tenant: "t",
+      } as const;
+      if (happen(event, crash)) answered.add(id);
+    },
+    pass(ms: number) {
+      nowMs += ms;
+      happen({ kind: "tick" });
+    },
+    crashHost(host: HostModel) {
+      host.said = []; // what it had not sent is gone; its record is not
+      cut(host);
+      for (const rack of host.racks) if (rack.state === "resetting") rack.lease ??= null;
+    },
+    lease(pick: number) {
+      const all = [...ledger.leases.values()];
+      return all[pick % Math.max(1, all.length)];
+    },
+    durable,
+    restored,
+  };
+}
+
+function makeHost(name: string, racks: number): HostModel {
+  return {
+    name,
+    id: `id-of-${name}`,
+    racks: Array.from({ length: racks }, () => ({
+      epoch: 0,
+      lease: null,
+      state: "ready" as const,
+      proved: 0,
+    })),
+    said: [],
+    inbox: [],
+    connected: false,
+    alive: true,
+  };
+}
+
+function certificateOf(host: HostModel, number: number, rack: Rack) {
+  return {
+    schema: "reset/1" as const,
+    host: host.name,
+    te: number,
+    epoch: rack.proved,
+    lease: rack.lease,
+    reason: "released",
+    began: "2026-01-01T00:00:00.000Z",
+    ended: "2026-01-01T00:00:00.000Z",
+    durationMs: 1,
+    signature: `ed25519:${host.name}/${number}/${rack.proved}`,
+  };
+}
+
+function helloOf(host: HostModel): HostSaid {
+  const reports = host.racks.map((rack, index) => {
+    const report: TestenvReport = {
+      number: index + 1,
+      kind: index === 0 ? "one" : "two",
+      labels: [],
+      state: rack.state,
+      epoch: String(rack.epoch),
+      lease: rack.lease,
+      machines: { count: index + 1, memoryMiB: 256, cpus: 1, diskGiB: 4 },
+      machineList: [],
+      seedIp: "10.99.0.11",
+      certificate: rack.state === "ready" ? certificateOf(host, index + 1, rack) : null,
+      detail: null,
+    };
+    return { report, proof: { kind: "valid" as const } };
+  });
+  return {
+    kind: "hello",
+    facts: {
+      hostId: host.id,
+      name: host.name,
+      version: "0",
+      sessionNumber: 1,
+      bootId: "b",
+      labels: [],
+      accelerator: "tcg",
+      capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
+      certificateKey: "",
+      ca: null,
+      testNetwork: { cidr: "", hostIp: "", machineIp: "" },
+      ssh: { host: "", port: 22, hostKey: "" },
+      cell: null,
+      libvirt: null,
+      draining: false,
+    },
+    reports,
+    processes: [],
+  };
+}
+
+const crashes = fc.constantFrom("no", "no", "no", "before", "after") as fc.Arbitrary<
+  "no" | "before" | "after"
+>;
+const hostPick = fc.integer({ min: 0, max: 1 });
+const step = fc.oneof(
+  fc.record({
+    do: fc.constant("ask"),
+    count: fc.constantFrom(1, 1, 2),
+    requeue: fc.boolean(),
+    crash: crashes,
+  }),
+  fc.record({ do: fc.constant("look"), pick: fc.nat(9) }),
+  fc.record({ do: fc.constant("take"), pick: fc.nat(9), crash: crashes }),
+  fc.record({ do: fc.constant("release"), pick: fc.nat(9), crash: crashes }),
+  fc.record({ do: fc.constant("patch"), pick: fc.nat(9), on: fc.boolean() }),
+  fc.record({ do: fc.constant("connect"), host: hostPick }),
+  fc.record({ do: fc.constant("cut"), host: hostPick }),
+  fc.record({ do: fc.constant("crash-host"), host: hostPick }),
+  fc.record({ do: fc.constant("acts"), host: hostPick }),
+  fc.record({ do: fc.constant("hears"), host: hostPick, ackLost: fc.boolean(), crash: crashes }),
+  fc.record({ do: fc.constant("prove"), host: hostPick, rack: fc.nat(1) }),
+  fc.record({ do: fc.constant("expire"), host: hostPick, rack: fc.nat(1) }),
+  fc.record({
+    do: fc.constant("pass"),
+    ms: fc.constantFrom(10, 1_000, 5_000, 12_000, 31_000, 61_000),
+  }),
+  fc.record({ do: fc.constant("restart") }),
+);
+type World = ReturnType<typeof openWorld>;
+type Step = Record<string, unknown> & { do: string };
+
+function perform(world: World, s: Step): void {
+  const host = world.hosts[(s["host"] as number) ?? 0]!;
+  const crash = (s["crash"] as "no" | "before" | "after") ?? "no";
+  const rack = Math.min((s["rack"] as number) ?? 0, host.racks.length - 1);
+  const lease = world.lease((s["pick"] as number) ?? 0);
+  if (s.do === "ask") world.ask(s["count"] as number, s["requeue"] as boolean, crash);
+  if (s.do === "look" && lease) world.happen({ kind: "look", id: lease.id });
+  if (s.do === "take" && lease) world.happen({ kind: "take", id: lease.id }, crash);
+  if (s.do === "release" && lease) world.happen({ kind: "release", id: lease.id }, crash);
+  if (s.do === "patch" && lease) {
+    world.happen({ kind: "patch", id: lease.id, takeable: s["on"] as boolean, addresses: null });
+  }
+  if (s.do === "connect") world.connect(host);
+  if (s.do === "cut") world.cut(host);
+  if (s.do === "crash-host") world.crashHost(host);
+  if (s.do === "acts") world.hostActs(host);
+  if (s.do === "hears") world.hostHeard(host, s["ackLost"] as boolean, crash);
+  if (s.do === "prove") world.prove(host, rack + 1);
+  if (s.do === "expire" && host.racks[rack]!.state === "leased")
+    world.fence(host, rack + 1, "expired");
+  if (s.do === "pass") world.pass(s["ms"] as number);
+  if (s.do === "restart") world.restart();
+}
+
+/** Everything works again and nobody asks any more: all must come to rest. */
+function settle(world: World): void {
+  for (let round = 0; round < 70; round++) {
+    for (const host of world.hosts) {
+      world.connect(host);
+      while (host.inbox.length > 0) world.hostActs(host);
+      while (host.said.length > 0) world.hostHeard(host, false, "no");
+      for (const [index] of host.racks.entries()) world.prove(host, index + 1);
+      world.happen({ kind: "heard", hostId: host.id, vitals: null });
+    }
+    world.pass(2_000);
+  }
+}
+
+test("L1 L2 L5 L6 L11 hold, order is first come first served, and all comes to rest", () => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 10, maxLength: 120 }), (steps) => {
+      const world = openWorld();
+      for (const host of world.hosts) world.connect(host);
+      for (const one of steps) perform(world, one);
+      settle(world);
+      expect([...world.ledger.leases.values()].map((lease) => lease.state)).toEqual([]); // L11
+      for (const te of world.ledger.testenvs.values()) {
+        expect(te.life, te.id).toEqual({ kind: "ready" });
+        expect(te.certificate!.epoch).toBe(te.hostEpoch);
+      }
+      expect(dueAtMs(world.ledger)).toBeGreaterThan(0);
+    }),
+    { numRuns: 200, interruptAfterTimeLimit: 25_000 },
+  );
+});
+
+test("L6 the ledger restored from its records is the ledger, in the order of the queue", () => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
+      const world = openWorld();
+      for (const host of world.hosts) world.connect(host);
+      for (const one of steps) perform(world, one);
+      const lasting = (ledger: Ledger) =>
+        [...ledger.leases.values()]
+          .sort((a, b) => a.order - b.order)
+          .map(({ alive: _alive, ...record }) => record);
+      expect(lasting(world.restored())).toEqual(lasting(world.ledger));
+      expect([...world.restored().testenvs]).toEqual([...world.ledger.testenvs]);
+    }),
+    { numRuns: 100 },
+  );
+});
