@@ -149,6 +149,13 @@ export function launch(
     async end(reason = "end", graceMs = limits.childGraceMs) {
       if (over) return;
       ended ??= reason;
+      // Others may hold its streams (an ssh master those of its clients): its exit is the end.
+      const release = (): void => {
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      };
+      if (child.exitCode !== null || child.signalCode !== null) release();
+      else child.once("exit", release);
       kill("SIGTERM");
       const stop = new AbortController();
       const grace = pause(graceMs, stop.signal).then(
