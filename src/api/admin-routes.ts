@@ -1,10 +1,9 @@
 /**
- * The system itself over HTTP: health, metrics, status, tokens, reload, the stream of events,
- * the commit hook, and the OpenAPI document (surface.md §5).
+ * The system itself over HTTP: health, metrics, status, tokens, reload, and the stream of events
+ * (surface.md §5).
  */
 import { isRackyardError } from "../base/errors.ts";
 import { within } from "../base/wait.ts";
-import { commitMsgHook } from "./commit-msg.ts";
 import { problemOf } from "./problem.ts";
 import { route } from "./route.ts";
 import type { Route } from "./route.ts";
@@ -18,7 +17,7 @@ const reader = { kind: "role", role: "reader" } as const;
 const admin = { kind: "role", role: "admin" } as const;
 
 export function adminRoutes(views: AdminViews, events: EventViews): Route[] {
-  return [...healthRoutes(views), ...tokenRoutes(views), eventRoute(events), hookRoute()];
+  return [...healthRoutes(views), ...tokenRoutes(views), eventRoute(events)];
 }
 
 function healthRoutes(views: AdminViews): Route[] {
@@ -179,24 +178,4 @@ async function pageOfEvents(
     over.abort();
   }
   return { items, next };
-}
-
-function hookRoute(): Route {
-  return route({
-    method: "get",
-    path: "/git/hooks/commit-msg",
-    tag: "git",
-    summary: "The git hook that gives commits their Change-Id",
-    access: open,
-    answer: { status: 200, description: "a POSIX shell script", type: "text/plain" },
-    handle: () =>
-      Promise.resolve(
-        new Response(commitMsgHook, {
-          headers: {
-            "content-type": "text/plain; charset=utf-8",
-            "content-disposition": 'attachment; filename="commit-msg"',
-          },
-        }),
-      ),
-  });
 }

@@ -154,7 +154,8 @@ async function dispatch(
 ): Promise<void> {
   const path = (request.url ?? "/").split("?")[0]!;
   const { raw } = options.views;
-  if (path.startsWith("/git/") && path !== "/git/hooks/commit-msg") {
+  if (path === "/git/hooks/commit-msg") return raw.git(request, response, undefined); // for all
+  if (path.startsWith("/git/")) {
     const who = await identify(request, door, true);
     const pushes = /git-receive-pack/.test(request.url ?? "");
     const nobody = !who.caller || (pushes && who.caller === anonymous);

@@ -31,8 +31,8 @@ export type CliContext = {
   readonly signal: AbortSignal;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Where the API is, with the token to use. Throws `not-running`. */
-  endpoint(): Promise<Endpoint>;
-  client(): Promise<Client>;
+  readonly endpoint: () => Promise<Endpoint>;
+  readonly client: () => Promise<Client>;
 };
 
 export const defaultState = "/var/lib/rackyard";

@@ -1,0 +1,152 @@
+/**
+ * `rackyard change …`: changes of the review system, looked at and acted on through the API.
+ */
+import { fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { ChangeView } from "../model/change.ts";
+import { numberOf, textOption } from "./arguments.ts";
+import { agoText } from "./output.ts";
+import type { Output } from "./output.ts";
+import type { Program, Verb } from "./program.ts";
+
+export function addChangeCommands(program: Program): void {
+  program.noun("change", "Changes under review: look, vote, give up, check again");
+  program.add("change list", listVerb);
+  program.add("change show", showVerb);
+  program.add("change approve", approveVerb);
+  program.add("change abandon", act("abandon", "Give a change up; its builds stop"));
+  program.add("change restore", act("restore", "Take an abandoned change up again"));
+  program.add("change recheck", recheckVerb);
+}
+
+const listVerb: Verb = {
+  summary: "Changes, newest first",
+  example: "rackyard change list --project installer --status NEW",
+  options: [
+    ["--project <name>", "of this project alone"],
+    ["--status <status>", "NEW, MERGED or ABANDONED"],
+    ["--owner <name>", "of this person alone"],
+    ["--limit <n>", `how many at most (${limits.pageItemsDefault})`],
+  ],
+  async run({ client, out }, { options }) {
+    const api = await client();
+    const page = await api.changes.list({
+      project: textOption(options, "project"),
+      status: textOption(options, "status"),
+      owner: textOption(options, "owner"),
+      limit: textOption(options, "limit"),
+    });
+    out.result(page, () =>
+      out.table(
+        ["change", "status", "votes", "project", "owner", "subject"],
+        page.items.map((change) => [
+          `${change.number},${change.patchset}`,
+          change.status,
+          votesText(out, change),
+          change.project,
+          change.owner,
+          change.subject,
+        ]),
+      ),
+    );
+  },
+};
+
+const showVerb: Verb = {
+  summary: "One change: votes, comments, builds",
+  example: "rackyard change show 4",
+  args: "<number>",
+  async run({ client, out }, { args }) {
+    const api = await client();
+    const change = await api.changes.get(numberOf(args[0]));
+    const { items } = await api.builds.list({ change: change.number });
+    out.result(change, () => {
+      const builds = items.map((build) => [
+        build.id.slice(0, 8),
+        `${build.patchset}`,
+        build.job,
+        build.result === null ? build.state : resultText(out, build.result),
+        agoText(build.endedAt ?? build.startedAt ?? build.createdAt, Date.now()),
+      ]);
+      const parts = [
+        `${out.style("bold", `${change.number},${change.patchset}`)}  ${change.subject}`,
+        `${change.project} ${change.branch}, ${change.status}, by ${change.owner}`,
+        change.url,
+        `votes: ${votesText(out, change) || "none"}`,
+        ...(change.dependsOn.length > 0 ? [`needs: ${change.dependsOn.join(", ")}`] : []),
+        "",
+        out.table(["build", "patchset", "job", "result", "when"], builds),
+        ...change.comments.flatMap((comment) => [
+          "",
+          out.style("dim", `${comment.by}, patchset ${comment.patchset}, ${comment.at}`),
+          comment.text.trimEnd(),
+        ]),
+      ];
+      return parts.join("\n");
+    });
+  },
+};
+
+const approveVerb: Verb = {
+  summary: "Vote Workflow +1, with --code-review N beside it",
+  example: "rackyard change approve 4 --code-review 2",
+  args: "<number>",
+  options: [
+    ["--code-review <n>", "vote Code-Review too, -2 to 2"],
+    ["--message <text>", "say this with it"],
+  ],
+  async run({ client, out }, { args, options }) {
+    const number = numberOf(args[0]);
+    const review = textOption(options, "codeReview");
+    const message = textOption(options, "message");
+    const value = review === undefined ? undefined : Number(review);
+    if (value !== undefined && !(Number.isInteger(value) && Math.abs(value) <= 2)) {
+      fail("usage", `--code-review is a whole number from -2 to 2, not ${review}`);
+    }
+    const api = await client();
+    if (value !== undefined) await api.changes.vote(number, { label: "Code-Review", value });
+    const vote = { label: "Workflow", value: 1, ...(message === undefined ? {} : { message }) };
+    const change = await api.changes.vote(number, vote);
+    out.result(change, () => `change ${number}: ${votesText(out, change)}`);
+  },
+};
+
+const recheckVerb: Verb = {
+  summary: "Start the checks of the current patchset again",
+  example: "rackyard change recheck 4",
+  args: "<number>",
+  async run({ client, out }, { args }) {
+    const api = await client();
+    const change = await api.changes.comment(numberOf(args[0]), "recheck");
+    out.result(change, () => `change ${change.number}: checks start again`);
+  },
+};
+
+function act(name: "abandon" | "restore", summary: string): Verb {
+  return {
+    summary,
+    example: `rackyard change ${name} 4`,
+    args: "<number>",
+    async run({ client, out }, { args }) {
+      const api = await client();
+      const change = await api.changes[name](numberOf(args[0]));
+      out.result(change, () => `change ${change.number} is ${change.status}`);
+    },
+  };
+}
+
+function votesText(out: Output, change: ChangeView): string {
+  return change.votes
+    .filter((vote) => vote.value !== 0)
+    .map(({ label, value, by }) =>
+      out.style(value > 0 ? "green" : "red", `${label} ${value > 0 ? "+" : ""}${value} (${by})`),
+    )
+    .join(" ");
+}
+
+/** A result in its colour. */
+export function resultText(out: Output, result: string): string {
+  if (result === "SUCCESS") return out.style("green", result);
+  const neutral = ["CANCELED", "ABORTED", "SKIPPED", "RETRY"].includes(result);
+  return out.style(neutral ? "yellow" : "red", result);
+}

@@ -1,0 +1,60 @@
+/**
+ * Where everything of one installation lies: all under its state directory (surface.md §3), so
+ * that many live side by side. Sockets move to /run/rackyard/<hash> where the path would be too
+ * long for one. Computes paths; makes nothing.
+ */
+import { join, resolve } from "node:path";
+import { sha256Hex } from "../base/ids.ts";
+import { limits } from "../base/limits.ts";
+import { defaultState } from "../cli/context.ts";
+
+export type Places = ReturnType<typeof placesOf>;
+
+export function placesOf(stateDirectory: string) {
+  const state = resolve(stateDirectory);
+  const run = join(state, "run");
+  const server = join(state, "server");
+  const log = join(state, "log");
+  const tokens = join(state, "tokens");
+  const sockets = socketDirectory(state);
+  return {
+    state,
+    isDefault: state === defaultState,
+    run,
+    ready: join(run, "ready.json"),
+    supervisor: join(run, "supervisor.json"),
+    pidFile: (program: ProgramName) => join(run, `${program}.pid`),
+    lock: (program: ProgramName) => join(run, `${program}.lock`),
+    sockets,
+    apiSocket: join(sockets, "api.sock"),
+    gitSocket: join(sockets, "git.sock"),
+    executorRun: join(sockets, "ssh"),
+    server,
+    database: join(server, "rackyard.db"),
+    ports: join(server, "ports.json"),
+    git: join(server, "git"),
+    merger: join(server, "merger"),
+    archive: join(server, "archive"),
+    keys: join(server, "keys"),
+    bin: join(state, "bin"),
+    tokens,
+    adminToken: join(tokens, "admin"),
+    log,
+    logFile: (program: ProgramName) => join(log, `${program}.jsonl`),
+    /** What a program says before it has a log, and when it crashes. */
+    outFile: (program: ProgramName) => join(log, `${program}.out`),
+    layout: join(state, "layout"),
+    changes: join(state, "changes.json"),
+  };
+}
+
+export type ProgramName = "up" | "server" | "te-host";
+
+/** The longest name in it must fit: `ssh/<build>` is the executor's. */
+const longestSocketName = "/ssh/00000000-0000-4000-8000-000000000000.0123456789abcdef";
+
+function socketDirectory(state: string): string {
+  const own = join(state, "run");
+  if (Buffer.byteLength(own + longestSocketName) <= limits.socketPathBytes) return own;
+  return join("/run/rackyard", sha256Hex(state).slice(0, 16));
+}
