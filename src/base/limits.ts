@@ -82,6 +82,10 @@ export const limits = {
   /** Messages a side keeps until they are acknowledged; beyond, the session is ended anew. */
   sessionBacklog: 10_000,
   sessionConnectMs: 10_000,
+  /** Messages of a peer not yet handled; beyond, it is not read until they are. */
+  sessionInbox: 1_000,
+  /** An older session that answers a ping within this is alive: the host is there twice. */
+  sessionProbeMs: 2_000,
   sessionRedialFirstMs: 100,
   sessionRedialLastMs: 5_000,
 
@@ -97,6 +101,8 @@ export const limits = {
   gateCommandBytes: 4 * 1024,
   gateOutputBytes: 64 * 1024,
   gateAgentWaitMs: 10_000,
+  /** From the end of a lease until none of its credentials works (L4, H-6.8). */
+  fenceMs: 1_000,
   /** A console's log on disk (H-11.4). */
   consoleBytes: 256 * 1024 * 1024,
   /** Largest virtual disk of an uploaded image, GiB, unless the kind's disk is smaller. */
@@ -104,8 +110,12 @@ export const limits = {
   /** Files brought home per lease: each at most so large, until so long after the end. */
   leaseFileBytes: 256 * 1024 * 1024,
   leaseFilesAfterEndMs: 10 * 60_000,
+  /** Recorder: leases whose time line and consoles a host keeps beside those under way. */
+  recordedLeases: 100,
   /** A failed reset is tried again (H-13.3, first two tries) after these pauses. */
   resetRetryMs: [1_000, 10_000],
+  /** Taking a TE's parts away: so often in a row, then at the agent's next start. */
+  removeTries: 20,
   testenvsPerHost: 160,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,

@@ -18,6 +18,8 @@ export type HostSessions = AsyncDisposable & {
    */
   send(hostId: string, message: ToHost): boolean;
   connected(hostId: string): boolean;
+  /** Ends the host's session, so that it begins anew with all it has; content if there is none. */
+  drop(hostId: string, reason: string): void;
 };
 
 export type HostSessionsHandler = {

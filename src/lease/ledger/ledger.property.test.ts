@@ -2,7 +2,7 @@
 // late, broker and hosts that crash, a store that keeps exactly what was recorded.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { LeaseRequest } from "../../model/lease.ts";
+import type { EndReason, LeaseRequest } from "../../model/lease.ts";
 import type { TestenvReport } from "../../model/testenv.ts";
 import { decide } from "./decide.ts";
 import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
@@ -207,7 +207,7 @@ function openWorld() {
     }
   }
 
-  function fence(host: HostModel, number: number, reason: "expired" | "released" | string): void {
+  function fence(host: HostModel, number: number, reason: EndReason): void {
     const rack = host.racks[number - 1]!;
     rack.state = "resetting";
     host.said.push({
@@ -215,7 +215,7 @@ function openWorld() {
       te: `${host.name}:${number}`,
       lease: rack.lease,
       epoch: rack.epoch,
-      reason: reason as "released",
+      reason,
       endedAt: "2026-01-01T00:00:00.000Z",
     });
   }
@@ -363,9 +363,8 @@ function helloOf(host: HostModel): HostSaid {
   };
 }
 
-const crashes = fc.constantFrom("no", "no", "no", "before", "after") as fc.Arbitrary<
-  "no" | "before" | "after"
->;
+type Crash = "no" | "before" | "after";
+const crashes = fc.constantFrom<Crash[]>("no", "no", "no", "before", "after");
 const hostPick = fc.integer({ min: 0, max: 1 });
 const step = fc.oneof(
   fc.record({

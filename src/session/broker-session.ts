@@ -1,0 +1,186 @@
+/**
+ * The host's end of its session with the broker (lease.md §6): dials, says hello, is welcomed,
+ * sends what was not acknowledged before and what came since, in order; redials for as long as
+ * it lives. Durable messages wait, bounded, while the broker is away; fleeting ones are dropped.
+ * A message may arrive twice, never out of order.
+ */
+import { WebSocket } from "ws";
+import { assert } from "../base/assert.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { describeError, fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { Random } from "../base/random.ts";
+import { backoffMs } from "../base/retry.ts";
+import { fleetingKinds, toBrokerSchema, toHostSchema } from "../model/session.ts";
+import { closeCodes, openChannel } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import { faultsOf } from "./host-sessions.ts";
+import type { BrokerSession, BrokerSessionHandler, FromHost } from "./session-port.ts";
+
+const PATH = "/v1/hosts/session";
+
+export type DialOptions = {
+  /** `unix:/path/of/api.sock`, `ws://host:port`, `wss://…`; http and https mean the same. */
+  readonly url: string;
+  readonly handler: BrokerSessionHandler;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Sent every `limits.heartbeatMs` while connected; default: the user sends its own. */
+  readonly heartbeat?: () => Extract<FromHost, { kind: "heartbeat" }>;
+};
+
+export function dialBroker(options: DialOptions): BrokerSession {
+  const { handler, log, clock, random } = options;
+  /** Durable messages not yet acknowledged, oldest first. */
+  const outbox: FromHost[] = [];
+  let acknowledged = 0;
+  let channel: Channel | undefined;
+  let welcomed = false;
+  let failures = 0;
+  let closed = false;
+  let redial: Timer | undefined;
+  let heart: Timer | undefined;
+  let socket: WebSocket | undefined;
+
+  function dial(): void {
+    redial = undefined;
+    if (closed) return;
+    const dialled = new WebSocket(targetOf(options.url), {
+      handshakeTimeout: limits.sessionConnectMs,
+      maxPayload: limits.sessionFrameBytes,
+      perMessageDeflate: false,
+    });
+    socket = dialled;
+    let opened = false;
+    dialled.once("open", () => {
+      opened = true;
+      begin(dialled);
+    });
+    dialled.once("error", (error) => {
+      if (!opened) again(describeError(error));
+    });
+  }
+
+  function again(reason: string): void {
+    if (closed || redial) return;
+    failures++;
+    const pauseMs = backoffMs(failures, limits.sessionRedialFirstMs, limits.sessionRedialLastMs);
+    log.info({ reason, failures }, "no session with the broker: dialling again");
+    redial = clock.after(pauseMs * (0.75 + random.fraction() / 2), dial);
+  }
+
+  function begin(dialled: WebSocket): void {
+    const mine = openChannel(
+      dialled,
+      {
+        receive: (raw) => receive(mine, raw),
+        acknowledged(seq) {
+          outbox.splice(0, seq - acknowledged);
+          acknowledged = seq;
+          failures = 0;
+        },
+        closed(reason) {
+          impatience.cancel();
+          heart?.cancel();
+          channel = undefined;
+          welcomed = false;
+          again(reason);
+        },
+      },
+      { clock, log },
+    );
+    channel = mine;
+    const impatience = clock.after(limits.sessionConnectMs, () => {
+      if (!welcomed) mine.close(closeCodes.refused, "no welcome");
+    });
+    sayHello(mine).catch((error: unknown) => {
+      log.error({ error: describeError(error) }, "no hello could be made");
+      mine.close(closeCodes.failed, "no hello");
+    });
+  }
+
+  async function sayHello(mine: Channel): Promise<void> {
+    const number = await handler.nextSessionNumber();
+    const hello = await handler.hello(number);
+    check(hello);
+    mine.send(hello);
+  }
+
+  async function receive(mine: Channel, raw: unknown): Promise<void> {
+    const parsed = toHostSchema.safeParse(raw);
+    if (!parsed.success) return fail("bad-request", `not understood: ${faultsOf(parsed.error)}`);
+    const message = parsed.data;
+    if (message.kind !== "welcome") {
+      if (!welcomed) fail("bad-request", `${message.kind} before welcome`);
+      return handler.onMessage(message);
+    }
+    if (welcomed) fail("bad-request", "a second welcome in one session");
+    await handler.onWelcome(message);
+    if (!mine.open) return undefined;
+    welcomed = true;
+    // Else only an acknowledgement shows that the broker takes what waits.
+    if (outbox.length === 0) failures = 0;
+    acknowledged = 0;
+    for (const waiting of outbox) mine.send(waiting);
+    beat();
+    return undefined;
+  }
+
+  function beat(): void {
+    if (!options.heartbeat || !channel || !welcomed) return;
+    channel.send(options.heartbeat());
+    heart = clock.after(limits.heartbeatMs, beat);
+  }
+
+  dial();
+  return {
+    send(message) {
+      check(message);
+      if (closed) return;
+      if (fleetingKinds.has(message.kind)) {
+        if (channel && welcomed) channel.send(message);
+        return;
+      }
+      if (outbox.length >= limits.sessionBacklog) overflow();
+      outbox.push(message);
+      if (channel && welcomed) channel.send(message);
+    },
+    get connected() {
+      return welcomed && (channel?.open ?? false);
+    },
+    [Symbol.asyncDispose]() {
+      closed = true;
+      redial?.cancel();
+      heart?.cancel();
+      channel?.close(closeCodes.normal, "stopping");
+      if (socket?.readyState === WebSocket.CONNECTING) {
+        socket.on("error", () => undefined); // dialling was cut short
+        socket.terminate();
+      }
+      return Promise.resolve();
+    },
+  };
+
+  /** The hello of the next session tells the present state; what led to it is given up. */
+  function overflow(): void {
+    log.error({ messages: outbox.length }, "too many messages wait for the broker: all dropped");
+    outbox.length = 0;
+    acknowledged = 0;
+    channel?.close(closeCodes.failed, "backlog");
+  }
+}
+
+function check(message: { readonly kind: string }): void {
+  const parsed = toBrokerSchema.safeParse(message);
+  if (parsed.success) return;
+  assert(false, `${message.kind} to the broker is malformed: ${faultsOf(parsed.error)}`);
+}
+
+function targetOf(url: string): string {
+  if (url.startsWith("unix:")) return `ws+unix:${url.slice("unix:".length)}:${PATH}`;
+  const target = new URL(url.replace(/^http/, "ws"));
+  if (target.pathname === "/") target.pathname = PATH;
+  return target.href;
+}

@@ -1,0 +1,189 @@
+/**
+ * One WebSocket between broker and host as a channel of messages (lease.md §6). Durable ones are
+ * numbered from 1 and acknowledged, in order, when the receiver's handler has resolved; fleeting
+ * ones are not. Frames, JSON text, one each:
+ *
+ *     { "seq": 7, "message": { "kind": … } }    durable
+ *     { "message": { "kind": … } }              fleeting (model/session.ts fleetingKinds)
+ *     { "ack": 7 }                              all up to 7 are recorded
+ *
+ * A frame that is none of these, or a handler that fails, ends the channel with a reason; what
+ * was not acknowledged is its user's to send again on the next one.
+ */
+import { WebSocket } from "ws";
+import type { RawData } from "ws";
+import type { Clock, Timer } from "../base/clock.ts";
+import { describeError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import { fleetingKinds, frameSchema } from "../model/session.ts";
+
+export type ChannelUser = {
+  /** Resolving acknowledges a durable message. */
+  receive(message: unknown): Promise<void>;
+  /** All sent messages up to this number are recorded by the peer. */
+  acknowledged(seq: number): void;
+  /** Once, at the end; nothing is received after it. */
+  closed(reason: string): void;
+};
+
+export type Channel = {
+  /** Gives the message's number; 0 for a fleeting one. Nothing is sent once closed. */
+  send(message: { readonly kind: string }): number;
+  close(code: CloseCode, reason: string): void;
+  readonly open: boolean;
+  /** Whether the peer answers a ping within the time. */
+  probe(withinMs: number): Promise<boolean>;
+};
+
+/** RFC 6455 §7.4.1 */
+export const closeCodes = { normal: 1000, protocol: 1002, refused: 1008, failed: 1011 } as const;
+export type CloseCode = (typeof closeCodes)[keyof typeof closeCodes];
+
+type Received = { readonly seq: number; readonly message: unknown };
+
+/** Takes an open socket over. It pings the peer, and ends when the peer has long been silent. */
+export function openChannel(
+  socket: WebSocket,
+  user: ChannelUser,
+  { clock, log }: { clock: Clock; log: Log },
+): Channel {
+  let sent = 0;
+  let acknowledged = 0;
+  let received = 0;
+  let open = true;
+  let ending = "";
+  let heardMs = clock.monoMs();
+  let watch: Timer;
+  const inbox: Received[] = [];
+  let handling = false;
+
+  const write = (frame: object): void => {
+    if (open && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
+  };
+
+  const finish = (reason: string): void => {
+    if (!open) return;
+    open = false;
+    watch.cancel();
+    inbox.length = 0;
+    user.closed(reason);
+  };
+
+  const close = (code: CloseCode, reason: string): void => {
+    if (!open) return;
+    ending = reason;
+    // The protocol allows 123 bytes of reason.
+    socket.close(code, Buffer.from(reason).subarray(0, 120).toString("utf8").replace(/�+$/, ""));
+    // A peer that does not answer the closing is not waited for.
+    clock.after(limits.sessionProbeMs, () => socket.terminate());
+    finish(reason);
+  };
+
+  const heard = (): void => {
+    heardMs = clock.monoMs();
+  };
+
+  const keepWatch = (): void => {
+    watch = clock.after(limits.heartbeatMs, () => {
+      if (clock.monoMs() - heardMs >= limits.hostSuspectMs) {
+        ending = "the peer was silent";
+        socket.terminate();
+        return finish(ending);
+      }
+      if (socket.readyState === WebSocket.OPEN) socket.ping();
+      keepWatch();
+    });
+  };
+
+  async function handleAll(): Promise<void> {
+    handling = true;
+    for (let next = inbox.shift(); next && open; next = inbox.shift()) {
+      try {
+        await user.receive(next.message);
+      } catch (error) {
+        log.warn({ error: describeError(error) }, "a message was not taken: the session ends");
+        close(closeCodes.failed, describeError(error));
+        break;
+      }
+      if (next.seq > 0) write({ ack: next.seq });
+      if (socket.isPaused && inbox.length < limits.sessionInbox / 2) socket.resume();
+    }
+    handling = false;
+  }
+
+  const read = (data: RawData, binary: boolean): void => {
+    heard();
+    if (!open) return;
+    const frame = binary ? undefined : parseFrame(data);
+    if (!frame) return close(closeCodes.protocol, "a frame that is none of ours");
+    if ("ack" in frame) {
+      if (frame.ack > sent || frame.ack < acknowledged) {
+        return close(closeCodes.protocol, `acknowledges ${frame.ack} of ${sent}`);
+      }
+      acknowledged = frame.ack;
+      return user.acknowledged(frame.ack);
+    }
+    const seq = "seq" in frame && typeof frame.seq === "number" ? frame.seq : 0;
+    if (seq > 0 && seq !== ++received) {
+      return close(closeCodes.protocol, `message ${seq} where ${received} belongs`);
+    }
+    inbox.push({ seq, message: frame.message });
+    if (inbox.length >= limits.sessionInbox) socket.pause();
+    if (!handling) void handleAll();
+  };
+
+  socket.on("message", read);
+  socket.on("ping", heard);
+  socket.on("pong", heard);
+  socket.on("error", (error) => {
+    ending ||= describeError(error);
+  });
+  socket.on("close", (code, reason) => finish(ending || reason.toString() || `closed (${code})`));
+  keepWatch();
+
+  return {
+    send(message) {
+      if (fleetingKinds.has(message.kind)) {
+        write({ message });
+        return 0;
+      }
+      write({ seq: ++sent, message });
+      if (sent - acknowledged > limits.sessionBacklog) {
+        close(closeCodes.failed, "too many messages wait to be acknowledged");
+      }
+      return sent;
+    },
+    close,
+    get open() {
+      return open;
+    },
+    probe: (withinMs) => probe(socket, clock, withinMs),
+  };
+}
+
+function parseFrame(data: RawData) {
+  try {
+    return frameSchema.parse(JSON.parse((data as Buffer).toString("utf8")));
+  } catch {
+    return undefined;
+  }
+}
+
+function probe(socket: WebSocket, clock: Clock, withinMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (socket.readyState !== WebSocket.OPEN) return resolve(false);
+    const answer = (alive: boolean): void => {
+      timer.cancel();
+      socket.off("pong", pong);
+      socket.off("close", gone);
+      resolve(alive);
+    };
+    const pong = (): void => answer(true);
+    const gone = (): void => answer(false);
+    const timer = clock.after(withinMs, gone);
+    socket.once("pong", pong);
+    socket.once("close", gone);
+    socket.ping();
+  });
+}
