@@ -37,18 +37,22 @@ TOOLS
 here=$(cd "$(dirname "$0")" && pwd)
 seed_repo=${DIB_REPOLOCATION_tinyrack_seed:-$here/../tinyrack-seed}
 node_repo=${DIB_REPOLOCATION_tinyrack_node:-$here/../tinyrack-node}
-WORKSPACE=${WORKSPACE:-$(mktemp -d /tmp/tinyrack.XXXXXX)/workspace}
+WORKSPACE=$(realpath -m "${WORKSPACE:-$(mktemp -d /tmp/tinyrack.XXXXXX)/workspace}")
 logs=$WORKSPACE/logs private=$WORKSPACE/private images=$WORKSPACE/images
-mkdir -p "$logs" "$images"; rm -rf "$private"; mkdir -m 700 "$private"
+rm -rf "$private"; mkdir -p "$logs" "$images"; mkdir -m 700 "$private"
 
 # --- 2. the rack: one account on its host, one seed, machines that are off
-eval "$(jq -r '@sh "N=\(."env-num") host=\(."host-ip") port=\(."ssh-port" // "22") user=\(."ssh-user") seed=\(."seed-ip")
-  key=\(."ssh-key") host_key=\(."ssh-host-key") count=\(.nodes | length)"' "$TE_DATAFILE")"
+facts=$(jq -r 'def need($key): .[$key] // error("\($key) is missing");
+  @sh "N=\(need("env-num")) host=\(need("host-ip")) port=\(."ssh-port" // "22") user=\(need("ssh-user")) key=\(need("ssh-key"))",
+  @sh "host_key=\(need("ssh-host-key")) seed=\(need("seed-ip")) count=\(need("nodes") | length)"' "$TE_DATAFILE") ||
+  die "TE_DATAFILE does not hold the data of a rack"
+eval "$facts"
 (umask 077; echo "$key" >"$private/gate"; echo "te-host $host_key" >"$private/known_hosts")
 gate() {                                        # one of the few things that the rack's host lets us do
   ssh -i "$private/gate" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR -o HostKeyAlias=te-host \
-    -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$private/known_hosts" -p "$port" "$user@$host" "$@"
+    -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$private/known_hosts" -p "$port" "$user@$host" "$@" >>"$logs/gate.log" 2>&1
 }
+refused() { die "$1: $(tail -n 1 "$logs/gate.log")"; }
 say "rack $N of $host: a seed and $count machines"
 
 # --- 3. images, from the repositories under test; whoever has this run's key may log in to what boots them
@@ -59,11 +63,11 @@ KERNEL_DIR=$("$here/kernel"); AUTHORIZED_KEY=$private/rack.pub; export KERNEL_DI
 say "images built: the seed's has $(stat -c %s "$images/seed.img") bytes"
 
 # --- 4. the seed
-dd if="$images/seed.img" bs=1M status=none | gate copyseed "$N" >/dev/null || die "the rack's host did not take the seed's image"
+dd if="$images/seed.img" bs=1M status=none | gate copyseed "$N" || refused "the rack's host did not take the seed's image"
 say "image copied"
-gate virsh start "seed_$N" >/dev/null || die "the seed does not start"
+gate virsh start "seed_$N" || refused "the seed does not start"
 say "seed started"
-fetch() { curl -sf --connect-timeout 1 -m 20 -o "$logs/$1" "http://$seed/$2"; }
+fetch() { curl -sf --connect-timeout 1 -m 10 -o "$logs/$1" "http://$seed/$2"; }
 end=$((SECONDS + SEED_LIMIT))
 until fetch registry.jsonl registry.jsonl; do
   [ $SECONDS -lt $end ] || die "the seed does not answer at $seed within $SEED_LIMIT s: see its serial console"
@@ -85,7 +89,7 @@ look() {                                        # the seed's registry -> logs/ma
     ([{ name: "te\($N)-seed", address: $seed, user: "root", $identity },
       ($all[] | select(.report) | { name, address: .report.address, user: "root", $identity, via: "root@\($seed)" })] | tojson),
     "\($events | length) \($all | map(select(.report)) | length) " +
-      ($all | map(select(.report == null and .boots >= $max) | .name) | join(" "))' "$logs/registry.jsonl")
+      ($all | map(select(.report == null and .boots >= $max) | .name) | join(" "))' "$logs/registry.jsonl") || die "the seed's registry is not readable: $logs/registry.jsonl"
   echo "$all" >"$logs/machines.json"
   echo "$known" >"$private/machines.json"; mv "$private/machines.json" "$WORKSPACE/machines.json"
 }
@@ -95,8 +99,8 @@ give_up() {                                     # what is known, then one line t
   die "$*"
 }
 look; pids=(); end=$((SECONDS + MACHINE_LIMIT))
-for ((i = 0; i < count; i++)); do gate virsh start "baremetalbrbm${N}_$i" >/dev/null & pids+=($!); done
-for pid in "${pids[@]}"; do wait "$pid" || give_up "a machine does not power on"; done
+for ((i = 0; i < count; i++)); do gate virsh start "baremetalbrbm${N}_$i" & pids+=($!); done
+for pid in "${pids[@]}"; do wait "$pid" || refused "a machine does not power on"; done
 say "$count machines powered on"
 on_seed() {
   ssh -i "$private/rack" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR \
