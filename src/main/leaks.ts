@@ -4,11 +4,11 @@
  * after their state directory was removed. Looks only; `down` and `te-host` remove.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { readTextIfAny } from "../base/files.ts";
 import { cellLeaks } from "../hypervisor/cell-end.ts";
 import type { Leak } from "../hypervisor/cell-end.ts";
 import { netnsInode, processesIn } from "../hypervisor/process-scan.ts";
+import { readPidFile } from "./pid-file.ts";
+import { placesOf } from "./places.ts";
 
 /** Empty: nothing is left. `state` counts only while nothing of it runs. */
 export async function leaks(state: string): Promise<Leak[]> {
@@ -21,21 +21,13 @@ export async function leaks(state: string): Promise<Leak[]> {
   });
 }
 
-/** One of the programs of this state lives: its supervisor, server or agent, by ready.json. */
+/** One of the programs of this state lives. */
 async function isRunning(state: string): Promise<boolean> {
-  const text = await readTextIfAny(join(state, "run/ready.json")).catch(() => undefined);
-  if (text === undefined) return false;
-  const pids = [...text.matchAll(/"pid":\s*(\d+)/g)].map((match) => Number(match[1]));
-  return pids.some((pid) => pid > 1 && isOurs(pid));
-}
-
-/** A living program of ours; pids are used again by others. */
-function isOurs(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("src/main/rackyard.ts");
-  } catch {
-    return false;
+  const places = placesOf(state);
+  for (const program of ["up", "server", "te-host"] as const) {
+    if ((await readPidFile(places.pidFile(program))) !== undefined) return true;
   }
+  return false;
 }
 
 function orphans(): Leak[] {
