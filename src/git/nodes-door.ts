@@ -23,6 +23,8 @@ export type NodesDoor = AsyncDisposable & {
    * Throws `port-taken`, or the signal's reason.
    */
   listen(address: string, port: number, signal: AbortSignal): Promise<AddressInfo>;
+  /** git children that serve now. */
+  readonly active: number;
   /** `http://address:port`, once it listens: the ZUUL_URL and GIT_BASE are below it, in /git. */
   url(): string | undefined;
 };
@@ -51,6 +53,9 @@ export function openNodesDoor(options: {
   server.requestTimeout = limits.gitMs;
   server.maxHeadersCount = 50;
   return {
+    get active() {
+      return gitServer.active;
+    },
     async listen(address, port, signal) {
       for (;;) {
         signal.throwIfAborted();

@@ -3,7 +3,7 @@
  * that was not checked. Who may see or change them is decided by others.
  */
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { limits } from "../base/limits.ts";
 import type { Git } from "./git-command.ts";
@@ -14,6 +14,8 @@ export type Repositories = {
   /** Where the project's repository is, or would be. */
   path(project: string): string;
   has(project: string): boolean;
+  /** All projects that have a repository here. */
+  list(): Promise<string[]>;
   /** Makes the repository if it is not there, whole or not at all; gives its path. */
   ensure(project: string): Promise<string>;
   /** Drops a repository that is broken; content when it is gone. */
@@ -43,6 +45,7 @@ export function openRepositories(git: Git, directory: string): Repositories {
     directory,
     path,
     has,
+    list: () => projectsBelow(directory, ""),
     ensure(project) {
       const under = making.get(project) ?? make(project).finally(() => making.delete(project));
       making.set(project, under);
@@ -57,4 +60,16 @@ export function openRepositories(git: Git, directory: string): Repositories {
       });
     },
   };
+}
+
+async function projectsBelow(directory: string, group: string): Promise<string[]> {
+  const found: string[] = [];
+  if (!existsSync(directory)) return found;
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const name = group + entry.name.replace(/\.git$/, "");
+    if (!entry.isDirectory() || !isProjectName(name)) continue;
+    if (entry.name.endsWith(".git")) found.push(name);
+    else found.push(...(await projectsBelow(join(directory, entry.name), `${name}/`)));
+  }
+  return found;
 }

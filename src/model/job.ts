@@ -54,7 +54,7 @@ export type PreparedRepo = {
   /** All branches as frozen, name → commit. */
   readonly branches: Readonly<Record<string, string>>;
   /** Why this revision, a sentence for the manifest (V-3). */
-  readonly reason?: string;
+  readonly why?: string;
 };
 
 export type Priority = (typeof priorities)[number];

@@ -7,6 +7,7 @@ import type { Clock } from "../../base/clock.ts";
 import { isoTime } from "../../base/clock.ts";
 import { fail } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
+import { openTurns } from "../../git/turns.ts";
 import type { LifeKind, LifeRow, RowQuery, Store, Tx } from "../../store/store.ts";
 import { changeLife, changeLifeId, currentPatchset } from "./change.ts";
 import type { Change } from "./change.ts";
@@ -76,7 +77,7 @@ export function openChanges(options: {
   readonly onRecorded: (entries: readonly Entry[]) => void;
 }): Changes {
   const { store, clock, random, onRecorded } = options;
-  const turns = new Map<string, Promise<unknown>>();
+  const turns = openTurns();
   let lastMs = 0;
   /** Strictly rising, so that what was recorded later also sorts later. */
   const stamp = (): number => (lastMs = Math.max(clock.wallMs(), lastMs + 1));
@@ -131,13 +132,7 @@ export function openChanges(options: {
         await store.setFact(tx, COUNTER, String(first + count - 1), clock.wallMs());
         return first;
       }),
-    inTurn(project, work) {
-      const next = (turns.get(project) ?? Promise.resolve()).then(work);
-      const settled = next.catch(() => undefined);
-      turns.set(project, settled);
-      void settled.then(() => turns.get(project) === settled && turns.delete(project));
-      return next;
-    },
+    inTurn: (project, work) => turns.inTurn(project, work),
     marked: async (name) => (await store.fact(name)) !== undefined,
     async record(entries, marks = new Map()) {
       await store.transaction(async (tx) => {
