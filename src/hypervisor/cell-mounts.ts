@@ -50,7 +50,8 @@ export async function makeMounts(state: string, places: CellPlaces, keeper: numb
   const inside = (...words: string[]): Promise<unknown> =>
     run("nsenter", ["-t", String(keeper), "-m", "-n", "--", ...words]);
   const asKeeper = (path: string): string => `/proc/${keeper}/root${path}`;
-  const bind = (from: string, to: string): Promise<unknown> => inside("mount", "-n", "--bind", from, to);
+  const bind = (from: string, to: string): Promise<unknown> =>
+    inside("mount", "-n", "--bind", from, to);
 
   // The names of other cells are mounts, and a copy of them would keep those cells from ending.
   await inside("umount", "-R", "-l", "/run/netns").catch(() => undefined);

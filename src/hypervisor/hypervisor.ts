@@ -1,11 +1,29 @@
 /**
  * Opens the hypervisor of this host, inside its cell: daemons, libvirt, switch, test network.
- * Racks and nodes see it as hypervisor-port.ts says; what they are made of is theirs.
+ * Racks and nodes see it as hypervisor-port.ts says; what they are made of is theirs. Daemons
+ * found dead are started again without being asked, and what they forgot is set anew.
  */
-import { fail } from "../base/errors.ts";
+import { join } from "node:path";
+import { assert } from "../base/assert.ts";
 import type { Log } from "../base/log.ts";
+import { openVirsh } from "../libvirt/virsh-pool.ts";
+import { openOpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import { setCellAccounts } from "./accounts.ts";
+import { openBridges } from "./bridges.ts";
+import { insideCell } from "./cell.ts";
 import type { Cell } from "./cell.ts";
+import { INNER_LINK, ownMac } from "./cell-network.ts";
+import { cellPlaces } from "./cell-paths.ts";
+import { LIBVIRT_URI, SWITCH_DATABASE } from "./daemon-specs.ts";
+import { openDaemons } from "./daemons.ts";
+import { disks } from "./disks.ts";
+import { openDomains } from "./domains.ts";
+import { openKeeper } from "./host-keeper.ts";
 import type { Hypervisor } from "./hypervisor-port.ts";
+import { chooseAccelerator } from "./kvm-probe.ts";
+import type { ProbeGuest } from "./kvm-probe.ts";
+import { openPortRules } from "./port-rules.ts";
+import { openTestNetwork } from "./test-network.ts";
 
 export type HypervisorOptions = {
   /** As prepareCell made it and readCell finds it; this process is inside (enterCell). */
@@ -13,8 +31,10 @@ export type HypervisorOptions = {
   /** The host's UUID: it stands in every mark. */
   readonly hostId: string;
   readonly accelerator: "auto" | "kvm" | "tcg";
-  /** Kernel and initramfs that print `marker` on ttyS0: with them `auto` tries KVM (H-1.13). */
-  readonly probe?: { readonly kernel: string; readonly initrd: string; readonly marker: string };
+  /** A guest with which `auto` tries KVM (H-1.13); without one it is emulation. */
+  readonly probe?: ProbeGuest;
+  /** For `te-host plan`: starts, adopts and changes nothing; `plan` and the lists work. */
+  readonly readOnly?: boolean;
   readonly log: Log;
 };
 
@@ -23,5 +43,55 @@ export type HypervisorOptions = {
  * test network is up. Disposing stops supervision and leaves daemons and machines running.
  */
 export async function openHypervisor(options: HypervisorOptions): Promise<Hypervisor> {
-  return fail("unavailable", `the hypervisor of ${options.hostId} is being built`);
+  const { cell, hostId } = options;
+  assert(insideCell(cell), "the hypervisor is opened inside of its cell");
+  const places = cellPlaces(cell.state);
+  const log = options.log.child({ component: "hypervisor" });
+  const kvmAnswer = join(cell.state, "te/kvm-probe.json");
+  const { accelerator, reason } = await chooseAccelerator(
+    options.accelerator,
+    options.probe,
+    kvmAnswer,
+  );
+
+  const daemons = openDaemons(places, log, { watch: !options.readOnly });
+  const ovs = openOpenVswitch(SWITCH_DATABASE);
+  const portRules = openPortRules(ovs, places.runtime, {
+    cidr: cell.cidr,
+    host: { mac: ownMac(places, "host"), ip: cell.hostIp },
+    machine: { mac: ownMac(places, "machine"), ip: cell.machineIp, port: INNER_LINK },
+  });
+  const virsh = openVirsh({ uri: LIBVIRT_URI, directory: join(places.runtime, "xml") });
+
+  const domains = openDomains({
+    virsh,
+    uri: LIBVIRT_URI,
+    flavour: accelerator,
+    hostId,
+    onStarted: () => portRules.refresh(),
+  });
+  const keeper = openKeeper(options, { daemons, ovs, portRules, log });
+  if (!options.readOnly) await keeper.bringUp();
+
+  return {
+    accelerator,
+    acceleratorReason: reason,
+    libvirtUri: cell.libvirtUri,
+    netns: cell.netns,
+    daemons,
+    setAccounts: (group, accounts) => setCellAccounts(places, group, accounts),
+    domains,
+    disks,
+    bridges: openBridges(ovs, { id: hostId, mtu: cell.mtu }),
+    portRules,
+    testNetwork: openTestNetwork(cell, places, daemons),
+    processes: () => daemons.list(),
+    plan: () => keeper.plan(),
+    mend: () => keeper.mend(),
+    onRestart: (callback) => keeper.onRestart(callback),
+    async [Symbol.asyncDispose]() {
+      await daemons[Symbol.asyncDispose]();
+      await virsh[Symbol.asyncDispose]();
+    },
+  };
 }

@@ -72,6 +72,16 @@ export function processesWith(executable: RegExp, word: string): number[] {
     });
 }
 
+/** Has a process group members that are no zombies? Dead ones may wait long for pid 1. */
+export function groupLives(group: number): boolean {
+  return readdirSync("/proc").some((entry) => {
+    if (!/^\d+$/.test(entry)) return false;
+    const stat = read(() => readFileSync(`/proc/${entry}/stat`, "utf8"));
+    const [state, , pgrp] = stat?.slice(stat.lastIndexOf(")") + 2).split(" ") ?? [];
+    return pgrp === String(group) && state !== "Z";
+  });
+}
+
 function read<T>(look: () => T): T | undefined {
   try {
     return look();

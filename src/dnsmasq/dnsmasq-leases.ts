@@ -1,0 +1,60 @@
+/**
+ * What dnsmasq has given out: its lease file, its log's acknowledgements, and the end of a lease,
+ * which `dhcp_release` asks for as the client would.
+ */
+import { run } from "../base/command.ts";
+import { readTextIfAny } from "../base/files.ts";
+import { followLines } from "../base/file-tail.ts";
+import { until } from "../base/wait.ts";
+
+export type Lease = { readonly mac: string; readonly ip: string };
+
+/** A line a lease: expiry, MAC, address, name, client id; IPv6 ones after a line `duid …`. */
+export function parseLeases(text: string): Lease[] {
+  return [...text.matchAll(/^\d+ ([0-9a-f:]{17}) (\d+\.\d+\.\d+\.\d+) /gm)].map(([, mac, ip]) => ({
+    mac: mac!,
+    ip: ip!,
+  }));
+}
+
+export async function readLeases(leaseFile: string): Promise<Lease[]> {
+  return parseLeases((await readTextIfAny(leaseFile)) ?? "");
+}
+
+/** The acknowledged address in a line of the log; undefined for all other lines. */
+export function parseAck(line: string): Lease | undefined {
+  const [, ip, mac] = /DHCPACK\(\S+\) (\d+\.\d+\.\d+\.\d+) ([0-9a-f:]{17})/.exec(line) ?? [];
+  return ip && mac ? { mac, ip } : undefined;
+}
+
+/** Calls back for each acknowledgement from now on, until the signal aborts. */
+export async function watchAcks(
+  logFile: string,
+  onAck: (lease: Lease) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await followLines(logFile, {
+    signal,
+    onLine(line) {
+      const ack = parseAck(line);
+      if (ack) onAck(ack);
+    },
+  });
+}
+
+/** Ends the leases of a MAC; returns when the lease file knows none of them. */
+export async function releaseLease(
+  settings: { readonly interface: string; readonly leaseFile: string },
+  mac: string,
+): Promise<void> {
+  const own = async (): Promise<Lease[]> =>
+    (await readLeases(settings.leaseFile)).filter((lease) => lease.mac === mac);
+  await until(
+    async () => {
+      const leases = await own();
+      for (const { ip } of leases) await run("dhcp_release", [settings.interface, ip, mac]);
+      return leases.length === 0;
+    },
+    { timeoutMs: 5_000, everyMs: 20, what: `the DHCP lease of ${mac} to end` },
+  );
+}

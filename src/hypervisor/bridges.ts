@@ -1,0 +1,75 @@
+/**
+ * The private bridges brbmN (H-2.7): plain learning switches between the machines of one TE. The
+ * host has no address there and their own device stays down, so it never sends a frame into one.
+ */
+import { run } from "../base/command.ts";
+import { dumpFlows, isDefault } from "../openvswitch/ovs-ofctl.ts";
+import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import type { Bridges } from "./hypervisor-port.ts";
+
+export const SHARED_BRIDGE = "br-ctlplane";
+/** The mark of our bridges (H-1.10). */
+export const BRIDGE_MARK = "rackyard-host";
+
+export const managementOf = (bridge: string): string => `unix:/run/openvswitch/${bridge}.mgmt`;
+
+export function openBridges(
+  ovs: OpenVswitch,
+  host: { readonly id: string; readonly mtu: number },
+): Bridges {
+  const names = async (): Promise<string[]> =>
+    (await ovs.bridges())
+      .filter((it) => it.externalIds[BRIDGE_MARK] === host.id && it.name !== SHARED_BRIDGE)
+      .map((it) => it.name);
+  const ensurePrivate = (name: string): Promise<void> =>
+    ovs.ensureBridge(name, {
+      failMode: "standalone",
+      mtu: host.mtu,
+      externalIds: { [BRIDGE_MARK]: host.id },
+    });
+  return {
+    ensurePrivate,
+    async remakePrivate(name) {
+      await ovs.removeBridge(name);
+      await ensurePrivate(name);
+    },
+    remove: (name) => ovs.removeBridge(name),
+    list: names,
+    async facts(name) {
+      const there = (await ovs.bridges()).some((it) => it.name === name);
+      if (!there) return { exists: false, ports: [], flows: 0, addresses: 0 };
+      const [ports, flows, addresses] = await Promise.all([
+        ovs.ports(name),
+        dumpFlows(managementOf(name)),
+        addressesOf(name),
+      ]);
+      return {
+        exists: true,
+        ports,
+        flows: isDefault(flows) ? "default" : flows.length,
+        addresses: addresses.length,
+      };
+    },
+  };
+}
+
+type Link = { readonly flags?: readonly string[]; readonly mtu?: number };
+type Address = { readonly family: string; readonly local: string; readonly prefixlen: number };
+
+/** A network device of the cell as `ip -j addr show` tells it; undefined: there is none. */
+export async function linkFacts(
+  name: string,
+): Promise<{ up: boolean; mtu: number; addresses: readonly Address[] } | undefined> {
+  const shown = await run("ip", ["-j", "addr", "show", "dev", name], { accept: "any" });
+  if (shown.exitCode !== 0) return undefined;
+  const [link] = JSON.parse(shown.stdout || "[]") as (Link & { addr_info?: Address[] })[];
+  return {
+    up: link?.flags?.includes("UP") ?? false,
+    mtu: link?.mtu ?? 0,
+    addresses: link?.addr_info ?? [],
+  };
+}
+
+async function addressesOf(name: string): Promise<readonly Address[]> {
+  return (await linkFacts(name))?.addresses ?? [];
+}

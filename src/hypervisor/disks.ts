@@ -1,0 +1,58 @@
+/**
+ * Machines' disks (H-7.6): fresh qcow2 overlays, made aside and renamed. Wiping is dropping;
+ * zeroes are never written. The format of a base is given, never probed (H-7.5).
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { assert } from "../base/assert.ts";
+import { run } from "../base/command.ts";
+import type { Disks } from "./hypervisor-port.ts";
+
+export const disks: Disks = {
+  async createOverlay({ path, base, sizeBytes }) {
+    assert(path.startsWith("/") && Number.isSafeInteger(sizeBytes), `no disk ${path}`);
+    await mkdir(dirname(path), { recursive: true });
+    const aside = `${path}.${randomBytes(4).toString("hex")}.new`;
+    const backing = base === null ? [] : ["-F", base.format, "-b", base.path];
+    try {
+      await run("qemu-img", ["create", "-q", "-f", "qcow2", ...backing, aside, String(sizeBytes)]);
+      await rename(aside, path);
+    } finally {
+      await rm(aside, { force: true });
+    }
+  },
+  async remove(path) {
+    await rm(path, { force: true });
+  },
+  async facts(path) {
+    const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (!file) return null;
+    try {
+      const { blocks } = await file.stat();
+      const header = Buffer.alloc(20);
+      await file.read(header, 0, 20, 0);
+      const name = backingName(header);
+      if (name === undefined) return { bytes: blocks * 512, base: null };
+      const text = Buffer.alloc(name.length);
+      await file.read(text, 0, name.length, name.at);
+      return { bytes: blocks * 512, base: text.toString("utf8") };
+    } finally {
+      await file.close();
+    }
+  },
+};
+
+/**
+ * Where a qcow2 header (docs/interop/qcow2.txt) has its backing file's name:
+ * `QFI\xfb` · version u32 · backing offset u64 · backing size u32 · …, big endian.
+ */
+function backingName(header: Buffer): { at: number; length: number } | undefined {
+  if (header.readUInt32BE(0) !== 0x514649fb) return undefined;
+  const at = Number(header.readBigUInt64BE(8));
+  const length = header.readUInt32BE(16);
+  return at === 0 || length === 0 || length > 1023 ? undefined : { at, length };
+}

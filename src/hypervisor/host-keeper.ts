@@ -1,0 +1,130 @@
+/**
+ * Keeps the host's own parts in order (H-1.2–H-1.4, H-1.12): looks, plans (plan.ts), performs
+ * (execute.ts). After a daemon was started again, what it forgot is set anew at once; flows live
+ * in ovs-vswitchd alone.
+ */
+import { describeError, fail } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import type { Cell } from "./cell.ts";
+import { cellPlaces } from "./cell-paths.ts";
+import { dnsmasq, libvirtd, ovsdbServer, ovsVswitchd } from "./daemon-specs.ts";
+import type { Supervision } from "./daemons.ts";
+import { openExecutor } from "./execute.ts";
+import type { PlannedAction } from "./hypervisor-port.ts";
+import { applyPacketFilter, packetFilterHolds } from "./packet-filter.ts";
+import { planHost } from "./plan.ts";
+import type { HostAction, HostFacts } from "./plan.ts";
+import type { KeptPortRules } from "./port-rules.ts";
+import {
+  connectWayOut,
+  dnsmasqSettings,
+  makeSharedBridge,
+  setHostAddress,
+  sharedBridgeFacts,
+} from "./test-network.ts";
+
+export type HostKeeper = {
+  plan(): Promise<PlannedAction[]>;
+  /** One pass; returns what it planned. */
+  mend(): Promise<PlannedAction[]>;
+  /** Adopts what lives, mends the rest; throws what could not be mended. */
+  bringUp(): Promise<void>;
+  onRestart(callback: (daemon: string) => void): void;
+};
+
+export function openKeeper(
+  host: { readonly cell: Cell; readonly hostId: string },
+  parts: {
+    readonly daemons: Supervision;
+    readonly ovs: OpenVswitch;
+    readonly portRules: KeptPortRules;
+    readonly log: Log;
+  },
+): HostKeeper {
+  const { cell } = host;
+  const { daemons, ovs, portRules, log } = parts;
+  const places = cellPlaces(cell.state);
+  const specs = [
+    ovsdbServer(places),
+    ovsVswitchd(),
+    libvirtd(places),
+    dnsmasq(places, dnsmasqSettings(cell, places)),
+  ];
+  const callbacks: ((daemon: string) => void)[] = [];
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function facts(): Promise<HostFacts> {
+    const states = await Promise.all(specs.map((spec) => daemons.running(spec)));
+    const deadDaemons = specs.filter((_spec, index) => !states[index]).map(({ name }) => name);
+    const packetFilter = await packetFilterHolds();
+    if (deadDaemons.some((name) => name.startsWith("ovs"))) {
+      const unseen = { bridge: false, address: false, wayOut: false, flows: "differ" } as const;
+      return { ...unseen, deadDaemons, packetFilter };
+    }
+    const shared = await sharedBridgeFacts(cell, ovs);
+    const differ = !shared.bridge || (await portRules.differ());
+    return { ...shared, deadDaemons, packetFilter, flows: differ ? "differ" : "as planned" };
+  }
+
+  async function makeTestNetwork(): Promise<void> {
+    await makeSharedBridge(cell, places, ovs, host.hostId);
+    // A DHCP server that was bound to the bridge before does not serve the new one.
+    if (!(await daemons.list()).some(({ name }) => name === "dnsmasq")) return;
+    await setHostAddress(cell);
+    await daemons.restart("dnsmasq");
+  }
+
+  async function startDaemon({ target }: PlannedAction): Promise<void> {
+    const spec = specs.find(({ name }) => name === target);
+    if (spec) await daemons.ensure(spec);
+  }
+
+  const performers: Record<HostAction, (action: PlannedAction) => Promise<void>> = {
+    "start-daemon": startDaemon,
+    "apply-packet-filter": applyPacketFilter,
+    "make-test-network": makeTestNetwork,
+    "set-host-address": () => setHostAddress(cell),
+    "connect-way-out": () => connectWayOut(cell, ovs),
+    "set-port-rules": () => portRules.refresh(),
+  };
+  const executor = openExecutor(performers, { log, monoMs: () => performance.now() });
+
+  const plan = async (): Promise<PlannedAction[]> => planHost(await facts());
+  const pass = async (): Promise<PlannedAction[]> => {
+    const planned = await plan();
+    await executor.perform(planned);
+    return planned;
+  };
+  const mend = (): Promise<PlannedAction[]> => {
+    const done = last.then(pass);
+    last = done.catch(() => undefined);
+    return done;
+  };
+
+  async function afterRestart(daemon: string): Promise<void> {
+    try {
+      if (daemon.startsWith("ovs")) await portRules.refresh();
+      await mend();
+    } catch (error) {
+      log.error({ daemon, why: describeError(error) }, "not mended after a restart");
+    }
+    for (const callback of callbacks) callback(daemon);
+  }
+  daemons.onRestart((daemon) => void afterRestart(daemon));
+
+  return {
+    plan,
+    mend,
+    onRestart: (callback) => void callbacks.push(callback),
+    async bringUp() {
+      for (const spec of specs) if (await daemons.running(spec)) await daemons.ensure(spec);
+      await mend();
+      const [failure] = executor.failures();
+      if (failure) {
+        const { kind, target } = failure.action;
+        fail("unavailable", `${kind} ${target}: ${failure.error}`);
+      }
+    },
+  };
+}
