@@ -25,6 +25,10 @@ export const limits = {
   /** First and last pause between tries of something that failed. */
   backoffFirstMs: 1_000,
   backoffLastMs: 60_000,
+  /** A program of ours drains before it is killed by `up` or `down`. */
+  programGraceMs: 30_000,
+  /** `up` has its server and host ready, machines carved, images not counted. */
+  upReadyMs: 600_000,
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */
   restartFirstMs: 1_000,
   restartLastMs: 30_000,
@@ -71,6 +75,28 @@ export const limits = {
   /** A host that does not answer `prepare`: the TE is faulty for this waiter. */
   prepareMs: 15_000,
 
+  /** Events in the broker's mailbox; a fuller one refuses, so that none waits for long. */
+  leaseMailbox: 20_000,
+  /** Events decided and recorded together: one transaction (group commit). */
+  leaseBatch: 500,
+  /** A timer of the broker that comes so late tells that the program itself was stopped. */
+  stoppedMs: 5_000,
+  /** A release is answered when the fence stands, or after so long while it is being made. */
+  fenceMs: 3_000,
+  /** TE data are asked again of the host, or an extension is, for so long. */
+  hostAnswerMs: 10_000,
+  /** A waiting lease's stream tells changes around it at most so often. */
+  leaseStreamMs: 500,
+  /** Files of leases stay so long beside the archive. */
+  leaseFilesKeepMs: 7 * 24 * 3600_000,
+  /** A console's stream: what may be under way, and when an unfollowed one is taken for read. */
+  consoleCreditBytes: 256 * 1024,
+  consoleQuietMs: 1_000,
+  /** A holder without an answer for so long (the broker's grace and its TTL) has lost its lease. */
+  holderSilenceMs: 90_000,
+  /** One long poll of a holder, well under its TTL. */
+  holderPollMs: 15_000,
+
   // --- session between broker and host
   /** A recipe of 1 MiB in base64 with its envelope fits; more is no message of ours. */
   sessionFrameBytes: 4 * 1024 * 1024,
@@ -116,6 +142,10 @@ export const limits = {
   resetRetryMs: [1_000, 10_000],
   /** Taking a TE's parts away: so often in a row, then at the agent's next start. */
   removeTries: 20,
+  /** An empty qcow2 has 200–400 KB of tables; a disk above this was written to. */
+  emptyDiskBytes: 1024 * 1024,
+  /** A power-on never leaves the host less than this (H-1.8). */
+  hostFreeMemoryMiB: 512,
   testenvsPerHost: 160,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,

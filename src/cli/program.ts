@@ -114,7 +114,7 @@ function setUp(root: Command, version: string): void {
     .option("--url <url>", "the server's address (RACKYARD_URL)")
     .option("--token-file <file>", "file with the token to use (or RACKYARD_TOKEN)")
     .option("--config <file>", "configuration file, for programs")
-    .option("--set <key=value>", "one configuration key, for programs; repeatable", collect, [])
+    .option("--set <key=value>", "one configuration key, for programs; repeatable", collect)
     .version(`rackyard ${version}`, "--version", "print the version")
     .helpOption("-h, --help", "help, with an example")
     .helpCommand(false)
@@ -138,9 +138,20 @@ function configureOutput(command: Command, streams: Streams): void {
   command.configureOutput({
     writeOut: (text) => void streams.stdout.write(text),
     writeErr: (text) => void streams.stderr.write(text),
-    outputError: (text, write) => write(`${text.trimEnd()} (usage)\n`),
+    outputError: (text, write) => write(usageText(text)),
   });
   for (const child of command.commands) configureOutput(child, streams);
+}
+
+/** `error: sentence (usage)`, then what to do. */
+function usageText(text: string): string {
+  const [first = "", ...rest] = text.trimEnd().split("\n");
+  const remedy = rest.length === 0 ? ["see rackyard help"] : rest;
+  return [
+    `${first} (usage)`,
+    ...remedy.map((line) => `  ${line.replace(/^\((.*)\)$/, "$1")}`),
+    "",
+  ].join("\n");
 }
 
 /** `help`, `help change`, `help change list` → the words with `--help`. */
@@ -157,8 +168,8 @@ function usageExit(error: unknown): number {
   return asked ? 0 : 64;
 }
 
-function collect(value: string, before: string[]): string[] {
-  return [...before, value];
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
 }
 
 const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
