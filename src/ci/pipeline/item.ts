@@ -31,7 +31,8 @@ export type EndedBuild = {
   readonly detail: string | null;
   readonly startedMs: number | null;
   readonly endedMs: number;
-  readonly logsUrl: string;
+  /** The build's page. */
+  readonly url: string;
   readonly te: string | null;
   readonly host: string | null;
   readonly interruptions: readonly Interruption[];

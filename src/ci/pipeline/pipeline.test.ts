@@ -75,7 +75,7 @@ const ended = (
       detail: null,
       startedMs: 1,
       endedMs: 2,
-      logsUrl: "http://logs",
+      url: "http://x/build",
       te: null,
       host: null,
       interruptions: [],
