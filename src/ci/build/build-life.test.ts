@@ -1,0 +1,268 @@
+import { expect, test } from "vitest";
+import { AssertionError } from "../../base/assert.ts";
+import { buildStates } from "../../model/build.ts";
+import type { BuildState } from "../../model/build.ts";
+import { stepBuild } from "./build-life.ts";
+import type { BuildEvent } from "./build-life.ts";
+import { sampleBuild, sampleFacts, sampleNode } from "./samples.test.ts";
+import type { Build, BuildRecord } from "./record.ts";
+
+const rack = { te: "here:1", epoch: "7", host: "here" };
+const had: Partial<BuildRecord> = { lease: "l", node: sampleNode("n"), rack };
+
+/** A build in each state, as it comes there on the way to success. */
+const inState: Record<BuildState, Partial<BuildRecord>> = {
+  waiting: {},
+  acquiring: { lease: "l" },
+  preparing: had,
+  running: { ...had, prepare: { kind: "done" } },
+  collecting: { ...had, prepare: { kind: "done" }, run: { kind: "done" } },
+  releasing: {
+    ...had,
+    prepare: { kind: "done" },
+    run: { kind: "done" },
+    collect: { kind: "done" },
+  },
+  archiving: { ...had, result: "SUCCESS" },
+  reported: { ...had, result: "SUCCESS" },
+};
+const build = (state: BuildState): Build => ({
+  state,
+  record: { ...sampleBuild(sampleFacts("b")).record, ...inState[state] },
+});
+
+const events: Record<string, BuildEvent> = {
+  asked: { kind: "asked", lease: "l" },
+  "place-lost": { kind: "place-lost", why: "cancelled" },
+  acquired: { kind: "acquired", node: sampleNode("n"), nodeReadyMs: 1, rack },
+  "stepped done": { kind: "stepped", outcome: { kind: "done" } },
+  "stepped failed": { kind: "stepped", outcome: { kind: "exited", phase: "run", exitCode: 1 } },
+  "stepped aborted": { kind: "stepped", outcome: { kind: "aborted" } },
+  cancelled: { kind: "stop", stop: { kind: "cancelled", why: "ann" } },
+  superseded: { kind: "stop", stop: { kind: "superseded", why: "2" } },
+  revoked: { kind: "stop", stop: { kind: "revoked" } },
+  "rack-lost": { kind: "stop", stop: { kind: "rack-lost", why: "gone" } },
+  "rack-unavailable": { kind: "stop", stop: { kind: "rack-unavailable", why: "late" } },
+  "node-failure": { kind: "stop", stop: { kind: "node-failure", why: "none" } },
+  interrupted: {
+    kind: "interrupted",
+    interruptions: [{ at: "2026-01-01T00:00:00Z", code: "c", text: "t" }],
+  },
+  released: { kind: "released", interruptions: [] },
+  reported: { kind: "reported", evidence: [] },
+  noted: { kind: "noted", mark: { step: "machine-up", atMs: 1 } },
+  restarted: { kind: "restarted" },
+};
+
+/**
+ * docs/specs/build.md: the state after and what is done; `=` nothing happens at all, `!` is our
+ * mistake.
+ */
+const table: Record<string, Record<BuildState, string>> = {
+  asked: row("acquiring acquire", "=", "=", "=", "=", "=", "=", "="),
+  "place-lost": row("=", "waiting ask", "=", "=", "=", "=", "=", "="),
+  acquired: row("=", "preparing prepare", "=", "=", "=", "=", "=", "="),
+  "stepped done": row(
+    "!",
+    "!",
+    "running run",
+    "collecting collect",
+    "releasing release",
+    "!",
+    "!",
+    "!",
+  ),
+  "stepped failed": row(
+    "!",
+    "!",
+    "collecting collect",
+    "collecting collect",
+    "releasing release",
+    "!",
+    "!",
+    "!",
+  ),
+  "stepped aborted": row(
+    "!",
+    "!",
+    "collecting collect",
+    "collecting collect",
+    "releasing release",
+    "!",
+    "!",
+    "!",
+  ),
+  cancelled: row(
+    "releasing release",
+    "releasing release",
+    "preparing abort release-rack",
+    "running abort release-rack",
+    "collecting release-rack",
+    "releasing",
+    "=",
+    "=",
+  ),
+  superseded: row(
+    "releasing release",
+    "releasing release",
+    "preparing abort release-rack",
+    "running abort release-rack",
+    "collecting release-rack",
+    "releasing",
+    "=",
+    "=",
+  ),
+  revoked: row(
+    "releasing release",
+    "releasing release",
+    "preparing abort release-rack",
+    "running abort release-rack",
+    "collecting release-rack",
+    "releasing",
+    "=",
+    "=",
+  ),
+  "rack-lost": row(
+    "releasing release",
+    "releasing release",
+    "preparing abort",
+    "running abort",
+    "collecting",
+    "releasing",
+    "=",
+    "=",
+  ),
+  "rack-unavailable": row(
+    "releasing release",
+    "releasing release",
+    "preparing abort",
+    "running abort",
+    "collecting",
+    "releasing",
+    "=",
+    "=",
+  ),
+  "node-failure": row(
+    "releasing release",
+    "releasing release",
+    "preparing abort",
+    "running abort",
+    "collecting",
+    "releasing",
+    "=",
+    "=",
+  ),
+  interrupted: row(
+    "waiting",
+    "acquiring",
+    "preparing",
+    "running",
+    "collecting",
+    "releasing",
+    "archiving",
+    "=",
+  ),
+  released: row("!", "!", "!", "!", "!", "archiving archive", "!", "!"),
+  reported: row("!", "!", "!", "!", "!", "!", "reported", "!"),
+  noted: row(
+    "waiting",
+    "acquiring",
+    "preparing",
+    "running",
+    "collecting",
+    "releasing",
+    "archiving",
+    "reported",
+  ),
+  restarted: row(
+    "waiting ask",
+    "acquiring acquire",
+    "releasing release",
+    "releasing release",
+    "collecting collect",
+    "releasing release",
+    "archiving archive",
+    "reported",
+  ),
+};
+
+function row(...cells: string[]): Record<BuildState, string> {
+  return Object.fromEntries(buildStates.map((state, index) => [state, cells[index]!])) as Record<
+    BuildState,
+    string
+  >;
+}
+
+test("the table names every event", () => {
+  expect(Object.keys(table)).toEqual(Object.keys(events));
+});
+
+for (const [name, event] of Object.entries(events)) {
+  for (const state of buildStates) {
+    test(`docs/specs/build.md ${name} in ${state}: ${table[name]![state]}`, () => {
+      const cell = table[name]![state];
+      const before = build(state);
+      if (cell === "!") return expect(() => stepBuild(before, event, 5)).toThrow(AssertionError);
+      const after = stepBuild(before, event, 5);
+      if (cell === "=") return expect(after).toEqual({ build: before, effects: [] });
+      expect([after.build.state, ...after.effects].join(" ")).toBe(cell);
+    });
+  }
+}
+
+test("J-4 noop is released at once and is a success, without node or rack", () => {
+  const facts = sampleFacts("b", { name: "noop", node: null, testenv: null });
+  let now = stepBuild(sampleBuild(facts), { kind: "asked", lease: null }, 1).build;
+  expect(now.state).toBe("releasing");
+  now = stepBuild(now, { kind: "released", interruptions: [] }, 2).build;
+  expect(now).toMatchObject({ state: "archiving", record: { result: "SUCCESS" } });
+});
+
+test("Q-5 a build cancelled while it runs still collects, and ends CANCELED", () => {
+  const cancelled = stepBuild(build("running"), events["cancelled"]!, 1).build;
+  const collecting = stepBuild(cancelled, events["stepped aborted"]!, 2).build;
+  const releasing = stepBuild(collecting, events["stepped done"]!, 3).build;
+  const { record } = stepBuild(releasing, events["released"]!, 4).build;
+  expect(record).toMatchObject({ result: "CANCELED", errorDetail: "ann" });
+});
+
+test("a cancel during preparation does not run the job, however preparation ends", () => {
+  const cancelled = stepBuild(build("preparing"), events["superseded"]!, 1).build;
+  expect(stepBuild(cancelled, events["stepped done"]!, 2).build.state).toBe("collecting");
+});
+
+test("the first reason to stop stays, but a person's word comes above the rack's", () => {
+  const lost = stepBuild(build("running"), events["rack-lost"]!, 1).build;
+  expect(stepBuild(lost, events["node-failure"]!, 2).build.record.stop?.kind).toBe("rack-lost");
+  expect(stepBuild(lost, events["cancelled"]!, 2).build.record.stop?.kind).toBe("cancelled");
+});
+
+test("X-4 after a restart a build that ran is RETRY, its node and rack given back first", () => {
+  const releasing = stepBuild(build("running"), events["restarted"]!, 1).build;
+  expect(releasing.record).toMatchObject({ stop: { kind: "restarted" }, lease: "l" });
+  const { record } = stepBuild(releasing, events["released"]!, 2).build;
+  expect(record.result).toBe("RETRY");
+});
+
+test("an interruption is kept once, however often the lease tells it", () => {
+  const once = stepBuild(build("running"), events["interrupted"]!, 1).build;
+  const twice = stepBuild(once, events["interrupted"]!, 2).build;
+  expect(twice.record.interruptions).toHaveLength(1);
+});
+
+test("the time line has the moments in order", () => {
+  let now = stepBuild(build("acquiring"), events["acquired"]!, 10).build;
+  now = stepBuild(now, events["stepped done"]!, 20).build;
+  now = stepBuild(now, events["stepped failed"]!, 30).build;
+  now = stepBuild(now, events["stepped done"]!, 40).build;
+  now = stepBuild(now, events["released"]!, 50).build;
+  expect(now.record.marks.map((mark) => [mark.step, mark.atMs])).toEqual([
+    ["node-ready", 1],
+    ["leased", 10],
+    ["started", 20],
+    ["finished", 30],
+    ["collected", 40],
+    ["lease-ended", 50],
+  ]);
+  expect(now.record).toMatchObject({ startedMs: 10, endedMs: 30, result: "FAILURE" });
+});

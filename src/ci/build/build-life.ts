@@ -1,0 +1,204 @@
+/**
+ * The life of a build as one total function (docs/specs/build.md): waiting → acquiring →
+ * preparing → running → collecting → releasing → archiving → reported. Every state × event
+ * is one of: a step, nothing (a late word of the outside world), or our mistake (assertion).
+ * Effects are performed by driver.ts after the step is durable; each may be performed twice.
+ */
+import { assertNever } from "../../base/assert.ts";
+import { AssertionError } from "../../base/assert.ts";
+import type { BuildState, Evidence } from "../../model/build.ts";
+import type { Interruption } from "../../model/lease.ts";
+import type { ReadyNode, StepOutcome } from "./build-ports.ts";
+import { classify } from "./classify.ts";
+import type { Build, BuildRecord, Mark, Stop } from "./record.ts";
+
+export type BuildEvent =
+  /** Its place in the queue is taken; `lease` null: it wants no rack. */
+  | { readonly kind: "asked"; readonly lease: string | null }
+  /** The lease ended before it was taken, or its node went: asks anew. */
+  | { readonly kind: "place-lost"; readonly why: string }
+  /** Node assigned and rack taken, in the same step. */
+  | {
+      readonly kind: "acquired";
+      readonly node: ReadyNode;
+      readonly nodeReadyMs: number;
+      readonly rack: BuildRecord["rack"];
+    }
+  /** prepare, run or collect came to an end, whichever the state does. */
+  | { readonly kind: "stepped"; readonly outcome: StepOutcome }
+  | { readonly kind: "stop"; readonly stop: Stop }
+  | { readonly kind: "interrupted"; readonly interruptions: readonly Interruption[] }
+  | { readonly kind: "released"; readonly interruptions: readonly Interruption[] }
+  /** Told to the buildset, in the same transaction. */
+  | { readonly kind: "reported"; readonly evidence: readonly Evidence[] }
+  /** Something for the time line. */
+  | { readonly kind: "noted"; readonly mark: Mark }
+  /** The server began anew and found the build as it stands. */
+  | { readonly kind: "restarted" };
+
+export type BuildEffect =
+  | "ask"
+  | "acquire"
+  | "prepare"
+  | "run"
+  | "collect"
+  | "release"
+  | "archive"
+  /** Cuts the step that runs on the node; its outcome comes as `stepped`. */
+  | "abort"
+  /** Q-5, L11: the rack goes back before clean-up has ended. */
+  | "release-rack";
+
+export type BuildStep = { readonly build: Build; readonly effects: readonly BuildEffect[] };
+
+/** What a state does; performed on entering it, and again after a restart. */
+const work: Readonly<Record<BuildState, readonly BuildEffect[]>> = {
+  waiting: ["ask"],
+  acquiring: ["acquire"],
+  preparing: ["prepare"],
+  running: ["run"],
+  collecting: ["collect"],
+  releasing: ["release"],
+  archiving: ["archive"],
+  reported: [],
+};
+
+export function stepBuild(build: Build, event: BuildEvent, nowMs: number): BuildStep {
+  const { state, record } = build;
+  const still: BuildStep = { build, effects: [] };
+  const to = (next: BuildState, change: Partial<BuildRecord>): BuildStep => ({
+    build: { state: next, record: { ...record, ...change } },
+    effects: work[next],
+  });
+  const mistake = (): never => {
+    throw new AssertionError(`build ${record.facts.id}: ${event.kind} in ${state}`);
+  };
+  switch (event.kind) {
+    case "asked":
+      if (state !== "waiting") return still; // stopped in between
+      if (event.lease === null && record.facts.job.node === null) return to("releasing", {});
+      return to("acquiring", { lease: event.lease });
+    case "place-lost":
+      if (state !== "acquiring") return still;
+      return to("waiting", { lease: null, asks: record.asks + 1 });
+    case "acquired":
+      if (state !== "acquiring") return still; // stopped in between
+      return to("preparing", acquire(record, event, nowMs));
+    case "stepped":
+      return stepped(build, event.outcome, nowMs, to, mistake);
+    case "stop":
+      return stop(build, event.stop, nowMs, to);
+    case "interrupted":
+      if (state === "reported" || event.interruptions.length === 0) return still;
+      return keep(build, { interruptions: union(record, event.interruptions) });
+    case "released":
+      if (state !== "releasing") return mistake();
+      return to("archiving", released(record, event.interruptions, nowMs));
+    case "reported":
+      if (state !== "archiving") return mistake();
+      return to("reported", { evidence: event.evidence });
+    case "noted":
+      return keep(build, { marks: [...record.marks, event.mark] });
+    case "restarted":
+      if (state !== "preparing" && state !== "running") return { build, effects: work[state] };
+      return to("releasing", { stop: record.stop ?? { kind: "restarted" } });
+    default:
+      return assertNever(event, "event");
+  }
+}
+
+type To = (next: BuildState, change: Partial<BuildRecord>) => BuildStep;
+
+function keep(build: Build, change: Partial<BuildRecord>): BuildStep {
+  return { build: { ...build, record: { ...build.record, ...change } }, effects: [] };
+}
+
+function acquire(
+  record: BuildRecord,
+  event: Extract<BuildEvent, { kind: "acquired" }>,
+  nowMs: number,
+): Partial<BuildRecord> {
+  const marks: Mark[] = [...record.marks, { step: "node-ready", atMs: event.nodeReadyMs }];
+  if (event.rack) {
+    marks.push({ step: "leased", atMs: nowMs, detail: `${event.rack.te} ${event.rack.epoch}` });
+  }
+  return { node: event.node, rack: event.rack, startedMs: nowMs, marks };
+}
+
+function stepped(
+  build: Build,
+  outcome: StepOutcome,
+  nowMs: number,
+  to: To,
+  mistake: () => never,
+): BuildStep {
+  const { state, record } = build;
+  const mark = (step: string): readonly Mark[] => [...record.marks, { step, atMs: nowMs }];
+  switch (state) {
+    case "preparing":
+      if (outcome.kind === "done" && record.stop === null) {
+        return to("running", { prepare: outcome, marks: mark("started") });
+      }
+      return to("collecting", { prepare: outcome });
+    case "running":
+      return to("collecting", { run: outcome, marks: mark("finished"), endedMs: nowMs });
+    case "collecting":
+      return to("releasing", { collect: outcome, marks: mark("collected") });
+    default:
+      return mistake();
+  }
+}
+
+/** The first reason to stop stays; but what a person or the scheduler wants ends it in any case. */
+function stop(build: Build, why: Stop, nowMs: number, to: To): BuildStep {
+  const { state, record } = build;
+  const wanted = why.kind === "cancelled" || why.kind === "superseded" || why.kind === "revoked";
+  if (record.stop !== null && !wanted) return { build, effects: [] };
+  const rackToo: BuildEffect[] = wanted && record.lease !== null ? ["release-rack"] : [];
+  switch (state) {
+    case "waiting":
+    case "acquiring":
+      return to("releasing", { stop: why, endedMs: nowMs });
+    case "preparing":
+    case "running":
+      return { ...keep(build, { stop: why }), effects: ["abort", ...rackToo] };
+    case "collecting":
+      return { ...keep(build, { stop: why }), effects: rackToo };
+    case "releasing":
+      return keep(build, { stop: why });
+    case "archiving":
+    case "reported":
+      return { build, effects: [] };
+    default:
+      return assertNever(state, "state");
+  }
+}
+
+function released(
+  record: BuildRecord,
+  more: readonly Interruption[],
+  nowMs: number,
+): Partial<BuildRecord> {
+  const interruptions = union(record, more);
+  const noop = record.facts.job.node === null;
+  const verdict = classify({ ...record, interruptions, noop });
+  const marks = record.marks.map((mark) =>
+    mark.step === "finished" ? { ...mark, detail: verdict.result } : mark,
+  );
+  if (record.rack) marks.push({ step: "lease-ended", atMs: nowMs });
+  return {
+    interruptions,
+    marks,
+    result: verdict.result,
+    rackFault: verdict.rackFault,
+    errorDetail: verdict.detail,
+    endedMs: record.endedMs ?? nowMs,
+  };
+}
+
+/** Each interruption once: the lease tells all of them each time. */
+function union(record: BuildRecord, more: readonly Interruption[]): readonly Interruption[] {
+  const key = (of: Interruption): string => `${of.at} ${of.code} ${of.machine ?? ""}`;
+  const known = new Set(record.interruptions.map(key));
+  return [...record.interruptions, ...more.filter((one) => !known.has(key(one)))];
+}

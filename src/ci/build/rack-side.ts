@@ -1,0 +1,261 @@
+/**
+ * The side of a build that faces the broker: asks for its rack under a key of its own, follows
+ * the lease while the build lives, and gives it back. What the lease says becomes events of the
+ * build: interruptions, and reasons to stop (ci.md F-1, lease.md §2).
+ */
+import { describeError, isRackyardError } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import { backoffMs, retry } from "../../base/retry.ts";
+import { pause, until } from "../../base/wait.ts";
+import type { Interruption, LeaseRequestInput, LeaseView } from "../../model/lease.ts";
+import { isoTime } from "../../base/clock.ts";
+import type { Acquisition } from "./acquisition.ts";
+import type { BuildEvent } from "./build-life.ts";
+import type { ReadyNode } from "./build-ports.ts";
+import type { DriverOptions, Live } from "./live.ts";
+import type { AskedRack } from "./rack-port.ts";
+import { rackKey } from "./record.ts";
+import type { BuildRecord, Stop } from "./record.ts";
+
+type Driver = {
+  readonly post: (id: string, event: BuildEvent) => Promise<void>;
+  readonly acquisition: Acquisition;
+  readonly returnNode: (node: ReadyNode) => Promise<void>;
+};
+
+export type RackSide = ReturnType<typeof openRackSide>;
+
+export function openRackSide(options: DriverOptions, driver: Driver) {
+  const { racks, clock, log, scope } = options;
+  const { post, acquisition } = driver;
+
+  /** waiting: takes a place in the broker's queue; a job without a rack needs none. */
+  async function ask(live: Live, signal: AbortSignal): Promise<void> {
+    const { record } = live.build;
+    if (record.facts.job.testenv === null) return post(live.id, { kind: "asked", lease: null });
+    const patienceEndsMs = clock.monoMs() + limits.hostGraceMs;
+    for (let failures = 1; live.build.state === "waiting"; failures++) {
+      try {
+        const asked = await racks.ask(rackRequest(record), rackKey(record));
+        if (live.build.state !== "waiting") return await release(asked);
+        follow(live, asked);
+        await post(live.id, { kind: "asked", lease: asked.id });
+        // Stopped in between: the record does not know of it, so nobody else gives it back.
+        if (live.build.record.lease !== asked.id) await release(asked);
+        return;
+      } catch (error) {
+        if (signal.aborted) throw error;
+        // A host that is about to register may make it satisfiable.
+        const hopeless =
+          isRackyardError(error, "unsatisfiable") || isRackyardError(error, "bad-request");
+        if (hopeless && clock.monoMs() > patienceEndsMs) {
+          const why = error.message;
+          return post(live.id, { kind: "stop", stop: { kind: "rack-unavailable", why } });
+        }
+        log.warn({ build: live.id, detail: describeError(error) }, "no lease asked");
+      }
+      await pause(backoffMs(failures, limits.pollMs * 5, limits.heartbeatMs), signal);
+    }
+  }
+
+  /** acquiring: stands in line for a node, and for the grant. */
+  async function acquire(live: Live, signal: AbortSignal): Promise<void> {
+    const { record } = live.build;
+    const { job } = record.facts;
+    if (record.lease !== null && live.asked === null) {
+      // After a restart: the same key is the same lease; one that was granted meanwhile was
+      // granted for a node that is no longer ours to choose.
+      const asked = await racks.ask(rackRequest(record), rackKey(record));
+      const view = await racks.look(asked);
+      if (view.state !== "waiting") {
+        await release(asked);
+        return post(live.id, { kind: "place-lost", why: "the server was restarted" });
+      }
+      follow(live, asked);
+    }
+    signal.throwIfAborted();
+    if (live.build.state !== "acquiring") return;
+    acquisition.enter({
+      build: live.id,
+      label: job.node!.label,
+      place: record.place,
+      rack: live.asked,
+      leaseWaitMs: (job.testenv?.leaseWaitSeconds ?? 0) * 1_000,
+      onAcquired: ({ node, held }) => {
+        live.held = held;
+        const rack = held && { te: held.te, epoch: held.epoch, host: held.host };
+        const event = { kind: "acquired", node, nodeReadyMs: clock.wallMs(), rack } as const;
+        scope.spawn(`build ${live.id} acquired`, async () => {
+          await post(live.id, event);
+          // Stopped in between: releasing does not know of the node.
+          if (live.build.record.node?.id !== node.id) await driver.returnNode(node);
+        });
+      },
+      onPlaceLost: (why) => lostPlace(live, why),
+      onStop: (stop) => tell(live, { kind: "stop", stop }),
+    });
+  }
+
+  function lostPlace(live: Live, why: string): void {
+    log.info({ build: live.id, why }, "place in the rack queue lost");
+    live.watching?.abort();
+    live.asked = null;
+    tell(live, { kind: "place-lost", why });
+  }
+
+  function tell(live: Live, event: BuildEvent): void {
+    scope.spawn(`build ${live.id} ${event.kind}`, () => post(live.id, event));
+  }
+
+  /** Follows the lease until it has ended: its sign of life, and its news (L11, L14). */
+  function follow(live: Live, asked: AskedRack): void {
+    live.watching?.abort();
+    const stop = new AbortController();
+    live.asked = asked;
+    live.watching = stop;
+    scope.spawn(`lease of ${live.id}`, async (signal) => {
+      const over = AbortSignal.any([signal, stop.signal]);
+      for (let failures = 0; !over.aborted;) {
+        try {
+          for await (const view of racks.watch(asked, over)) {
+            failures = 0;
+            hear(live, view);
+            if (view.state === "ended") return;
+          }
+        } catch (error) {
+          if (over.aborted) return;
+          log.warn({ build: live.id, detail: describeError(error) }, "lease not followed");
+        }
+        failures++;
+        await pause(backoffMs(failures, limits.pollMs, limits.heartbeatMs), over).catch(
+          () => undefined,
+        );
+      }
+    });
+  }
+
+  function hear(live: Live, view: LeaseView): void {
+    if (live.asked?.id !== view.id) return;
+    if (view.interruptions.length > 0) {
+      tell(live, { kind: "interrupted", interruptions: view.interruptions });
+    }
+    if (live.build.state === "acquiring") acquisition.leaseChanged(live.id, view);
+    if (view.state !== "ending" && view.state !== "ended") return;
+    const stop = stopBy(view);
+    if (stop) tell(live, { kind: "stop", stop });
+    else if (live.build.state === "acquiring") {
+      acquisition.leave(live.id);
+      lostPlace(live, view.reason ?? "ended");
+    }
+  }
+
+  function stopBy(view: LeaseView): Stop | undefined {
+    // While it stood in line only a person's word, or the broker's limit, ends the build.
+    const had = view.testenvs.length > 0 && view.expiresAt !== undefined;
+    switch (view.reason) {
+      case "revoked":
+        return { kind: "revoked" };
+      case "wait-timeout":
+      case "unsatisfiable":
+        return { kind: "rack-unavailable", why: `the lease ended: ${view.reason}` };
+      case "te-lost":
+        return had ? { kind: "rack-lost", why: lostText(view) } : undefined;
+      case "expired":
+      case "holder-lost":
+        return had ? { kind: "lease-over", why: `the lease ended: ${view.reason}` } : undefined;
+      default:
+        return undefined; // released by us, or a place in line that is asked for anew
+    }
+  }
+
+  /** collecting after a restart: the same lease again, if it still is. */
+  async function recover(live: Live): Promise<void> {
+    const { record } = live.build;
+    if (live.held || !record.rack || !record.lease || record.stop) return;
+    try {
+      const asked = await racks.ask(rackRequest(record), rackKey(record));
+      if (asked.id !== record.lease) return await release(asked);
+      follow(live, asked);
+      live.held = { id: asked.id, ...record.rack, data: await racks.data(asked) };
+    } catch (error) {
+      log.warn({ build: live.id, detail: describeError(error) }, "rack not found again");
+    }
+  }
+
+  /** Once more is no harm: a lease that is over is over. */
+  async function release(asked: AskedRack): Promise<void> {
+    await racks.release(asked);
+  }
+
+  async function giveBack(live: Live): Promise<void> {
+    if (!live.asked) return;
+    await release(live.asked).catch((error: unknown) => {
+      log.warn({ build: live.id, detail: describeError(error) }, "rack not given back yet");
+    });
+  }
+
+  /**
+   * releasing: the rack goes back, and its fence is waited for: a host that does not answer by
+   * then was gone while the job ran, which no exit status shows (F-1).
+   */
+  async function releaseRack(live: Live, signal: AbortSignal): Promise<readonly Interruption[]> {
+    const { record } = live.build;
+    if (record.lease === null) return [];
+    const tries = { tries: Number.MAX_SAFE_INTEGER, signal, lastMs: limits.heartbeatMs };
+    const asked = await retry(async () => {
+      live.asked ??= await racks.ask(rackRequest(record), rackKey(record));
+      await release(live.asked);
+      return live.asked;
+    }, tries);
+    if (record.rack === null) return [];
+    let last: LeaseView | undefined;
+    const ended = async (): Promise<boolean> => {
+      last = await racks.look(asked);
+      return last.state === "ended";
+    };
+    const wait = {
+      timeoutMs: limits.hostSuspectMs + limits.heartbeatMs,
+      signal,
+      what: "the fence",
+    };
+    const fenced = await until(ended, wait).catch(() => false);
+    signal.throwIfAborted();
+    live.watching?.abort();
+    const told = last?.interruptions ?? [];
+    if (fenced) return told;
+    const text = `the host did not confirm the end of the lease within ${wait.timeoutMs / 1_000} s`;
+    const silent = { code: "host-silent", text, te: record.rack.te };
+    return [...told, { at: isoTime(clock.wallMs()), ...silent }];
+  }
+
+  return { ask, acquire, recover, giveBack, release: releaseRack };
+}
+
+function lostText(view: LeaseView): string {
+  const last = view.interruptions.at(-1);
+  return last ? `the rack was lost: ${last.text}` : "the rack or its host was lost";
+}
+
+/** T-1: the lease outlasts the job's clock and its collection. */
+export function rackRequest(record: BuildRecord): LeaseRequestInput {
+  const { facts } = record;
+  const { job } = facts;
+  const testenv = job.testenv!;
+  const optional = {
+    ...(testenv.memoryMiB === null ? {} : { memoryMiB: testenv.memoryMiB }),
+    ...(testenv.cpus === null ? {} : { cpus: testenv.cpus }),
+    ...(testenv.diskGiB === null ? {} : { diskGiB: testenv.diskGiB }),
+  };
+  const priorities = { 100: "high", 200: "normal", 300: "low" } as const;
+  const place = record.place.precedence as keyof typeof priorities;
+  return {
+    machines: { count: testenv.machines, ...optional },
+    ...(testenv.labels === null ? {} : { labels: testenv.labels }),
+    durationSeconds: job.timeoutSeconds + job.postTimeoutSeconds + limits.leaseMarginMs / 1_000,
+    group: facts.project,
+    priority: priorities[place] ?? "normal",
+    takeable: false,
+    avoid: { hosts: [...record.avoid.hosts], testenvs: [...record.avoid.testenvs] },
+    holder: { name: `build ${facts.id}`, url: facts.buildUrl },
+  };
+}
