@@ -1,0 +1,77 @@
+/**
+ * Turning a TE's machines on and off (H-3.7), for whichever protocol asks: within the kind's
+ * `running` and the host's memory (H-1.8), one command of a TE after another, and each known to
+ * the time line. The boot order is the plan's; overrides are the BMC's.
+ */
+import { readFile } from "node:fs/promises";
+import { fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Domains } from "../hypervisor/hypervisor-port.ts";
+import type { MachinePart, TestenvParts } from "./parts.ts";
+import type { PowerVerb } from "./verb-codec.ts";
+
+export type Power = {
+  /** "was-so": nothing had to be done. Throws `unavailable` where it is refused. */
+  act(
+    parts: TestenvParts,
+    machine: MachinePart,
+    verb: PowerVerb,
+    signal: AbortSignal,
+  ): Promise<"done" | "was-so">;
+  /** Names of this TE's domains that are on. */
+  running(parts: TestenvParts): Promise<Set<string>>;
+};
+
+export function openPower(domains: Domains, freeMemoryMiB: () => Promise<number>): Power {
+  const turns = new Map<number, Promise<unknown>>();
+
+  async function running(parts: TestenvParts): Promise<Set<string>> {
+    const own = new Set(parts.all.map(({ spec }) => spec.uuid));
+    const all = await domains.list();
+    return new Set(all.filter((d) => own.has(d.uuid) && d.power !== "off").map((d) => d.name));
+  }
+
+  async function start(parts: TestenvParts, machine: MachinePart): Promise<"done" | "was-so"> {
+    const on = await running(parts);
+    if (on.has(machine.spec.name)) return "was-so";
+    const most = parts.kind.machines.running ?? parts.kind.machines.count;
+    const machines = [...on].filter((name) => name !== parts.seed.spec.name).length;
+    if (machine.index !== "seed" && machines >= most) {
+      fail("unavailable", `${most} machines of this rack may be on at once, and ${machines} are`);
+    }
+    const free = await freeMemoryMiB();
+    if (free - machine.spec.memoryMiB < limits.hostFreeMemoryMiB) {
+      fail("unavailable", `the host has ${free} MiB left: ${machine.name} cannot be turned on`);
+    }
+    return (await domains.start(machine.spec.uuid)) === "started" ? "done" : "was-so";
+  }
+
+  return {
+    running,
+    act(parts, machine, verb, signal) {
+      const before = turns.get(parts.number) ?? Promise.resolve();
+      const done = before.then(async () => {
+        signal.throwIfAborted();
+        if (verb === "start") return start(parts, machine);
+        if (verb === "destroy") {
+          const was = await domains.destroy(machine.spec.uuid);
+          return was === "destroyed" ? ("done" as const) : ("was-so" as const);
+        }
+        if (!(await running(parts)).has(machine.spec.name)) return "was-so" as const;
+        await domains.reset(machine.spec.uuid);
+        return "done" as const;
+      });
+      turns.set(
+        parts.number,
+        done.catch(() => undefined),
+      );
+      return done;
+    },
+  };
+}
+
+/** What the kernel thinks it can give without swapping, MiB (proc(5), MemAvailable). */
+export async function availableMemoryMiB(): Promise<number> {
+  const text = await readFile("/proc/meminfo", "utf8");
+  return Math.floor(Number(/^MemAvailable:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) / 1024);
+}

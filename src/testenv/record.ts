@@ -1,0 +1,40 @@
+/**
+ * The durable form of TEs in te-host.db (H-1.5): life `testenv`, one row per number, kept for
+ * ever for its epoch's sake (L2). No secret is in it: private keys lie in files of their own.
+ */
+import type { LifeKind, Store } from "../store/store.ts";
+import { openTerms } from "./life.ts";
+import type { Testenv } from "./life.ts";
+
+/** a: kind, b: lease whose credentials may exist, n: epoch. */
+export const testenvLife: LifeKind<Testenv> = {
+  life: "testenv",
+  columns: (te) => ({ a: te.kind, b: openTerms(te)?.lease ?? null, n: te.epoch }),
+};
+
+export type TestenvRecords = {
+  all(): Promise<Testenv[]>;
+  /** Durable when it returns; `before` is null for a TE that is new. */
+  save(before: Testenv | null, event: string, after: Testenv): Promise<void>;
+};
+
+export function testenvRecords(store: Store, wallMs: () => number): TestenvRecords {
+  return {
+    async all() {
+      const rows = await store.rows(testenvLife, { limit: 1_000 });
+      return rows.map((row) => row.body).sort((a, b) => a.number - b.number);
+    },
+    async save(before, event, after) {
+      await store.transaction((tx) =>
+        store.append(tx, testenvLife, {
+          id: String(after.number),
+          from: before?.phase.state ?? null,
+          event,
+          to: after.phase.state,
+          body: after,
+          atMs: wallMs(),
+        }),
+      );
+    },
+  };
+}
