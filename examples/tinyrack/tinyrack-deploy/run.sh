@@ -52,7 +52,7 @@ gate() {                                        # one of the few things that the
   ssh -i "$private/gate" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=20 -o LogLevel=ERROR -o HostKeyAlias=te-host \
     -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$private/known_hosts" -p "$port" "$user@$host" "$@" >>"$logs/gate.log" 2>&1
 }
-refused() { die "$1: $(tail -n 1 "$logs/gate.log")"; }
+refused() { die "$1: $(grep . "$logs/gate.log" | tail -n 1)"; }
 say "rack $N of $host: a seed and $count machines"
 
 # --- 3. images, from the repositories under test; whoever has this run's key may log in to what boots them
@@ -122,5 +122,6 @@ jq -r --slurpfile events "$logs/registry.jsonl" '(.[] | .report as $r |
   (map(.mac) as $known | $events[] | select(.mac as $m | $known | index($m) | not) | "\(.mac) is no machine of this rack")' \
   "$logs/machines.json" >"$logs/problems.txt"
 [ ! -s "$logs/problems.txt" ] || give_up "$(paste -sd';' "$logs/problems.txt")"
-jq -r '.[] | "  \(.name) \(.mac): \(.report.address), serial \(.report.serial), \(.report.memoryMiB) MiB, disk \(.report.diskGiB) GiB"' "$logs/machines.json"
+jq -r '.[] | "  \(.name) \(.mac): \(.report.address), serial \(.report.serial), " +
+  "\(.report.memoryMiB) MiB, disk \(.report.diskGiB) GiB"' "$logs/machines.json"
 say "all $count machines are up and as promised; logs in $logs"
