@@ -121,11 +121,7 @@ export async function openBench(projects: readonly string[] = ["app"]): Promise<
     author: (name, project = projects[0]!) => makeAuthor(bench, name, project),
     async seed(project, files = { "README.md": "first\n" }, branch = "master") {
       const author = await makeAuthor(bench, "ada", project);
-      await author.ok("checkout", "-q", "--orphan", `${branch}-seed`);
-      for (const [file, text] of Object.entries(files)) await author.write(file, text);
-      await author.ok("add", "--all");
-      await author.ok("commit", "-q", "-m", `First content of ${branch}`);
-      await author.ok("push", "-q", "origin", `HEAD:refs/heads/${branch}`);
+      await pushFirstContent(author, files, branch);
       return author;
     },
     async restart() {
@@ -145,7 +141,7 @@ export async function openBench(projects: readonly string[] = ["app"]): Promise<
 }
 
 /** HTTP Basic as git sends it; the token is the user's name. */
-function whoIs(request: IncomingMessage): Caller | undefined {
+export function whoIs(request: IncomingMessage): Caller | undefined {
   const basic = /^Basic (.*)$/.exec(request.headers.authorization ?? "")?.[1];
   if (basic === undefined) return undefined;
   const [name = "", token] = Buffer.from(basic, "base64").toString("utf8").split(":");
@@ -153,7 +149,11 @@ function whoIs(request: IncomingMessage): Caller | undefined {
 }
 
 let clones = 0;
-async function makeAuthor(bench: Bench, name: string, project: string): Promise<Author> {
+export async function makeAuthor(
+  bench: { readonly directory: string; readonly url: string },
+  name: string,
+  project: string,
+): Promise<Author> {
   const home = join(bench.directory, "authors", `${name}-${++clones}`);
   const directory = join(home, "clone");
   await mkdir(home, { recursive: true });
@@ -162,15 +162,12 @@ async function makeAuthor(bench: Bench, name: string, project: string): Promise<
     mode: 0o600,
   });
   const env = plainEnv({ HOME: home, GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" });
-  const config = {
-    "user.name": name,
-    "user.email": `${name}@example.com`,
-    "credential.helper": `store --file=${credentials}`,
-    "advice.detachedHead": "false",
-  };
-  for (const [key, value] of Object.entries(config)) {
-    await run("git", ["config", "--global", key, value], { env });
-  }
+  const config = [
+    `[user]\nname = ${name}\nemail = ${name}@example.com`,
+    `[credential]\nhelper = store --file=${credentials}`,
+    "[advice]\ndetachedHead = false",
+  ];
+  await writeFile(join(home, ".gitconfig"), `${config.join("\n")}\n`);
   await run("git", ["clone", "-q", `${bench.url}/git/${project}`, directory], { env });
   const author: Author = {
     directory,
@@ -190,6 +187,18 @@ async function makeAuthor(bench: Bench, name: string, project: string): Promise<
     push: (ref) => author.git("push", "origin", `HEAD:${ref}`),
   };
   return author;
+}
+
+export async function pushFirstContent(
+  author: Author,
+  files: Readonly<Record<string, string>>,
+  branch: string,
+): Promise<void> {
+  await author.ok("checkout", "-q", "--orphan", `${branch}-seed`);
+  for (const [file, text] of Object.entries(files)) await author.write(file, text);
+  await author.ok("add", "--all");
+  await author.ok("commit", "-q", "-m", `First content of ${branch}`);
+  await author.ok("push", "-q", "origin", `HEAD:refs/heads/${branch}`);
 }
 
 /** What the pusher read from the server, line by line, without the client's padding. */
