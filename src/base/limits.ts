@@ -82,7 +82,7 @@ export const limits = {
   /** A timer of the broker that comes so late tells that the program itself was stopped. */
   stoppedMs: 5_000,
   /** A release is answered when the fence stands, or after so long while it is being made. */
-  fenceMs: 3_000,
+  fenceAnswerMs: 3_000,
   /** TE data are asked again of the host, or an extension is, for so long. */
   hostAnswerMs: 10_000,
   /** A waiting lease's stream tells changes around it at most so often. */
@@ -177,6 +177,14 @@ export const limits = {
   // --- layout
   layoutFiles: 500,
   layoutFileBytes: 1024 * 1024,
+
+  // --- queues
+  /** Live items of all pipelines (ci.md FG-4: the longest queue). */
+  queueItems: 10_000,
+  /** The merger's refs of items that left are forgotten so often (M-4). */
+  mergerSweepMs: 3600_000,
+  /** Leases and nodes of builds that are over, kept to complete their time lines. */
+  recentBuilds: 1_000,
 
   // --- builds
   /** ci.md F-0: pre phase failed, node or TE lost. */
