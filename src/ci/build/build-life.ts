@@ -98,6 +98,7 @@ export function stepBuild(build: Build, event: BuildEvent, nowMs: number): Build
       if (state !== "archiving") return mistake();
       return to("reported", { evidence: event.evidence });
     case "noted":
+      if (record.marks.some((mark) => isSame(mark, event.mark))) return still;
       return keep(build, { marks: [...record.marks, event.mark] });
     case "restarted":
       if (state !== "preparing" && state !== "running") return { build, effects: work[state] };
@@ -194,6 +195,10 @@ function released(
     errorDetail: verdict.detail,
     endedMs: record.endedMs ?? nowMs,
   };
+}
+
+function isSame(one: Mark, other: Mark): boolean {
+  return one.step === other.step && one.machine === other.machine;
 }
 
 /** Each interruption once: the lease tells all of them each time. */

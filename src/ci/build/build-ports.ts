@@ -101,7 +101,7 @@ export type Executor = {
   /** post and cleanup phases, then collect; always, also after time-out and failure (T-2). */
   collect(job: ExecutorJob, after: StepOutcome, signal: AbortSignal): Promise<StepOutcome>;
   /** Pids of ssh processes that serve this build now. */
-  pids(buildId: string): readonly number[];
+  readonly pids: (buildId: string) => readonly number[];
 };
 
 export type Archive = {

@@ -24,6 +24,7 @@ export type BuildDriver = ReturnType<typeof openBuildDriver>;
 export function openBuildDriver(options: DriverOptions) {
   const { store, clock, log, scope, nodePool, executor, archive } = options;
   const lives = new Map<string, Live>();
+  const recent = new Map<string, string>();
   const acquisition = openAcquisition(options);
   const rackSide = openRackSide(options, { post, acquisition, returnNode });
 
@@ -149,6 +150,28 @@ export function openBuildDriver(options: DriverOptions) {
     return retry(attempt, { tries: Number.MAX_SAFE_INTEGER, signal, firstMs: limits.pollMs });
   }
 
+  /** A moment for the time line: told by a host or of a report; the same one counts once. */
+  async function note(id: string, mark: Mark): Promise<void> {
+    if (lives.has(id)) return post(id, { kind: "noted", mark });
+    const row = await store.row(buildLife, id);
+    if (!row) return;
+    const over = { state: "reported", record: row.body } as const;
+    const { build } = stepBuild(over, { kind: "noted", mark }, clock.wallMs());
+    if (build === over) return;
+    await store.transaction((tx) => append(tx, "reported", "noted", build));
+    options.onStep(build, "noted");
+  }
+
+  /** What a build that is over had: a reset and a node's end come later. */
+  function remember({ facts, lease, node }: BuildRecord): void {
+    if (lease) recent.set(`lease ${lease}`, facts.id);
+    if (node) recent.set(`node ${node.id}`, facts.id);
+    for (const oldest of recent.keys()) {
+      if (recent.size <= limits.recentBuilds) break;
+      recent.delete(oldest);
+    }
+  }
+
   function adopt(build: Build): Live {
     const live: Live = {
       id: build.record.facts.id,
@@ -172,15 +195,16 @@ export function openBuildDriver(options: DriverOptions) {
       perform(live, "ask");
     },
     stop: (id: string, stop: Stop): Promise<void> => post(id, { kind: "stop", stop }),
-    /** For the time line: from the host's events, or of the report. */
-    async note(id: string, mark: Mark): Promise<void> {
-      if (lives.has(id)) return post(id, { kind: "noted", mark });
-      const row = await store.row(buildLife, id);
-      if (!row) return;
-      const ended = { state: "reported", record: row.body } as const;
-      const { build } = stepBuild(ended, { kind: "noted", mark }, clock.wallMs());
-      await store.transaction((tx) => append(tx, "reported", "noted", build));
-      options.onStep(build, "noted");
+    note,
+    /** For the builds that have, or lately had, this lease or node; a moment comes once. */
+    async noteFor(what: "lease" | "node", id: string, mark: Mark): Promise<void> {
+      for (const live of lives.values()) {
+        const { record } = live.build;
+        const has = what === "lease" ? record.lease : (record.node?.id ?? null);
+        if (has === id) return note(live.id, mark);
+      }
+      const ended = recent.get(`${what} ${id}`);
+      if (ended !== undefined) await note(ended, mark);
     },
     /** The last step, in one transaction with what its buildset makes of it. */
     report(
@@ -197,6 +221,7 @@ export function openBuildDriver(options: DriverOptions) {
           await withIt(tx);
         });
         live.build = build;
+        remember(build.record);
         lives.delete(id);
         live.watching?.abort();
         options.onStep(build, "reported");
@@ -218,10 +243,6 @@ export function openBuildDriver(options: DriverOptions) {
     },
     live: (id: string): Build | undefined => lives.get(id)?.build,
     lives: (): Build[] => [...lives.values()].map((live) => live.build),
-    byLease: (lease: string): string[] =>
-      [...lives.values()]
-        .filter((live) => live.build.record.lease === lease)
-        .map((live) => live.id),
     why: (id: string): string | null => acquisition.why(id),
   };
 }

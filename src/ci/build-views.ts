@@ -1,0 +1,169 @@
+/**
+ * Builds and pipelines as they read over the API (surface.md §5): out of the rows, and for what
+ * is under way out of memory, so that what people see is what the scheduler knows. Reads only.
+ */
+import { isoTime } from "../base/clock.ts";
+import { fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { BuildState, BuildView, TimelineEntry } from "../model/build.ts";
+import type { ImageView, NodeView } from "../model/node.ts";
+import type { Store } from "../store/store.ts";
+import type { Executor } from "./build/build-ports.ts";
+import type { BuildDriver } from "./build/driver.ts";
+import { buildLife } from "./build/record.ts";
+import type { Build } from "./build/record.ts";
+import { buildTimeline } from "./build/timeline.ts";
+import type { Item } from "./pipeline/item.ts";
+
+export type BuildFilter = {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+  readonly change?: number | undefined;
+  readonly project?: string | undefined;
+  readonly pipeline?: string | undefined;
+  readonly job?: string | undefined;
+  readonly state?: string | undefined;
+  readonly result?: string | undefined;
+};
+
+export type BuildPage = { readonly items: readonly BuildView[]; readonly next: string | null };
+
+/** The parts of archive and node pool that are only looked at. */
+export type Shown = {
+  readonly archive: {
+    console(
+      build: { readonly id: string; readonly logsPath: string },
+      afterSeq: number,
+      signal: AbortSignal,
+    ): AsyncIterable<{ readonly seq: number; readonly line: string }>;
+    files(build: { readonly logsPath: string }): Promise<{ path: string; bytes: number }[]>;
+  };
+  readonly nodePool: { nodes(): readonly NodeView[]; images(): readonly ImageView[] };
+  readonly executor: Pick<Executor, "pids">;
+};
+
+/** `BuildViews` of the API, but for what only the scheduler can do: cancel, pipelines. */
+export function openBuildViews(
+  store: Store,
+  driver: Pick<BuildDriver, "live">,
+  { archive, nodePool, executor }: Shown,
+) {
+  const { pids } = executor;
+
+  async function find(id: string): Promise<Build> {
+    const live = driver.live(id);
+    if (live) return live;
+    const row = await store.row(buildLife, id);
+    if (!row) fail("not-found", `there is no build ${id}`);
+    return { state: row.state as BuildState, record: row.body };
+  }
+
+  /** Newest first. */
+  async function list(filter: BuildFilter): Promise<BuildPage> {
+    const items: BuildView[] = [];
+    let after = filter.cursor === undefined ? undefined : cursorOf(filter.cursor);
+    for (;;) {
+      const rows = await store.rows(buildLife, {
+        ...(filter.state === undefined ? {} : { states: [filter.state] }),
+        where: {
+          ...(filter.change === undefined ? {} : { a: String(filter.change) }),
+          ...(filter.project === undefined ? {} : { b: filter.project }),
+          ...(filter.job === undefined ? {} : { c: filter.job }),
+        },
+        after,
+        limit: limits.pageItems,
+        newestFirst: true,
+      });
+      for (const row of rows) {
+        after = { createdMs: row.createdMs, id: row.id };
+        const view = buildView(await find(row.id), pids);
+        if (filter.pipeline !== undefined && view.pipeline !== filter.pipeline) continue;
+        if (filter.result !== undefined && view.result !== filter.result) continue;
+        items.push(view);
+        if (items.length === filter.limit) {
+          return { items, next: `${row.createdMs}.${row.id}` };
+        }
+      }
+      if (rows.length < limits.pageItems) return { items, next: null };
+    }
+  }
+
+  return {
+    find,
+    list,
+    get: async (id: string): Promise<BuildView> => buildView(await find(id), pids),
+    timeline: async (id: string): Promise<readonly TimelineEntry[]> =>
+      buildTimeline((await find(id)).record),
+    async *console(id: string, afterSeq: number, signal: AbortSignal) {
+      yield* archive.console((await find(id)).record.facts, afterSeq, signal);
+    },
+    files: async (id: string) => archive.files((await find(id)).record.facts),
+    nodes: (): Promise<readonly NodeView[]> => Promise.resolve(nodePool.nodes()),
+    images: (): Promise<readonly ImageView[]> => Promise.resolve(nodePool.images()),
+  };
+}
+
+function cursorOf(text: string): { createdMs: number; id: string } {
+  const [createdMs, id] = text.split(".");
+  if (!/^\d{1,16}$/.test(createdMs ?? "") || !id) fail("bad-request", "the cursor is not ours");
+  return { createdMs: Number(createdMs), id };
+}
+
+export function buildView(build: Build, pids: Executor["pids"]): BuildView {
+  const { state, record } = build;
+  const { facts, node, rack } = record;
+  const tested = facts.changes.at(-1);
+  const at = (ms: number | null): string | null => (ms === null ? null : isoTime(ms));
+  return {
+    id: facts.id,
+    buildset: facts.buildset,
+    tenant: facts.tenant,
+    change: tested?.change ?? null,
+    patchset: tested?.patchset ?? null,
+    project: facts.project,
+    branch: facts.branch,
+    pipeline: facts.pipeline,
+    job: facts.job.name,
+    state,
+    result: record.result,
+    attempt: facts.attempt,
+    maxAttempts: facts.job.attempts,
+    voting: facts.job.voting,
+    createdAt: isoTime(record.createdMs),
+    startedAt: at(record.startedMs),
+    endedAt: at(record.endedMs),
+    node: node?.id ?? null,
+    nodeAddress: node?.address ?? null,
+    lease: record.lease,
+    te: rack?.te ?? null,
+    epoch: rack?.epoch ?? null,
+    logsPath: facts.logsPath,
+    logsUrl: facts.logsUrl,
+    interruptions: [...record.interruptions],
+    errorDetail: record.errorDetail,
+    evidence: [...record.evidence],
+    pids: { ssh: [...pids(facts.id)] },
+  };
+}
+
+/** An item as `/v1/pipelines` shows it. */
+export function itemView(item: Item, driver: Pick<BuildDriver, "live" | "why">) {
+  return {
+    id: item.id,
+    change: item.change.change,
+    patchset: item.change.patchset,
+    project: item.change.project,
+    enqueuedAt: isoTime(item.enqueuedMs),
+    jobs: item.jobs.map((run) => {
+      const build = run.current?.build ?? run.ended.at(-1)?.build ?? null;
+      const live = build === null ? undefined : driver.live(build);
+      return {
+        name: run.job.name,
+        build,
+        state: live?.state ?? (run.final ? "reported" : "waiting"),
+        result: run.final?.result ?? null,
+        why: build === null ? null : driver.why(build),
+      };
+    }),
+  };
+}
