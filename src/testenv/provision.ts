@@ -4,6 +4,7 @@
  */
 import { access } from "node:fs/promises";
 import { assert } from "../base/assert.ts";
+import { fail } from "../base/errors.ts";
 import type { Hypervisor, PlannedAction } from "../hypervisor/hypervisor-port.ts";
 import type { Testenv, TestenvEvent } from "./life.ts";
 import { openTerms } from "./life.ts";
@@ -114,7 +115,13 @@ export function openProvision(tools: ProvisionTools): Provision {
       "remove-domain": ({ target }) => removeDomain(target),
       "remove-private-bridge": ({ target }) => bridges.remove(target),
       "prove-testenv": async ({ target }) => {
-        const { te } = find(target);
+        const { te, parts } = find(target);
+        const names = new Set([parts.bridge, ...parts.all.map(({ spec }) => spec.name)]);
+        const all = wanted();
+        const left = planTestenvs(all, await look(all)).filter((action) =>
+          names.has(action.target),
+        );
+        if (left[0]) fail("unavailable", `${target}: ${left[0].why}`);
         await tools.post(te.number, { kind: "parts-ready" });
       },
     },
