@@ -5,7 +5,7 @@
  * machines wait for those of another run, so that neither slows the other down.
  */
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeError, fail, isRackyardError } from "../base/errors.ts";
@@ -42,6 +42,7 @@ export async function runTests(args: TestArguments): Promise<number> {
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
   const directory = await mkdtemp(join(tmpdir(), "rackyard-test-"));
+  await chmod(directory, 0o711); // tests run programs of other users in it, as in /tmp itself
   const began = performance.now();
   try {
     const told = await runSteps(args, directory, stop.signal);

@@ -1,5 +1,9 @@
 /** The doctor's looks: what they read, and that every row of this machine says why and how. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
+import { bootId } from "../../hypervisor/cell-record.ts";
 import { parseInstalled, parsePackageTable, readPackageTable } from "../debian-packages.ts";
 import { doctorRows, isFit } from "../doctor.ts";
 import { freeTestNetwork, parseRoutes } from "./network.ts";
@@ -49,7 +53,6 @@ test("H-1.13 each row says what was found, why it matters and, if not ok, what c
   const rows = await doctorRows({
     state: "/nonexistent/state",
     listen: ["127.0.0.1:0"],
-    probeKvm: () => Promise.reject(new Error("no probe")),
   });
   expect(rows.length).toBeGreaterThan(10);
   for (const row of rows) {
@@ -58,10 +61,24 @@ test("H-1.13 each row says what was found, why it matters and, if not ok, what c
     expect(row.state === "ok" ? row.cure : "").toBe(row.state === "ok" ? null : "");
   }
   expect(rows.find(({ name }) => name === "node")).toMatchObject({ state: "ok", cure: null });
-  expect(rows.find(({ name }) => name === "kvm")).toMatchObject({
-    state: "warn",
-    detail: "could not be looked at: no probe",
-  });
+});
+
+test("H-15.4 KVM is what a guest showed in this boot of the machine, not what the device says", async () => {
+  const state = mkdtempSync(join(tmpdir(), "doctor-"));
+  const kvm = async (answer: object) => {
+    mkdirSync(join(state, "te"), { recursive: true });
+    writeFileSync(join(state, "te/kvm-probe.json"), JSON.stringify(answer));
+    return (await doctorRows({ state, listen: [] })).find(({ name }) => name === "kvm");
+  };
+  const now = { bootId: await bootId(), qemu: "7.2" };
+  const good = { ...now, usable: true, reason: "a guest booted" };
+  expect(await kvm(good)).toMatchObject({ state: "ok", detail: "a guest booted", cure: null });
+  const bad = { ...now, usable: false, reason: "the guest hangs" };
+  expect(await kvm(bad)).toMatchObject({ state: "warn", detail: "the guest hangs" });
+  const old = await kvm({ ...good, bootId: "another boot" });
+  expect(old?.state).toBe("warn");
+  expect(old?.detail).toContain("/dev/kvm");
+  rmSync(state, { recursive: true });
 });
 
 test("only what is missing makes a machine unfit", () => {

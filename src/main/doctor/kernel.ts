@@ -4,31 +4,43 @@
  */
 import { constants } from "node:fs";
 import { access, open } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
 import { run } from "../../base/command.ts";
 import { describeError } from "../../base/errors.ts";
 import { readTextIfAny } from "../../base/files.ts";
+import { bootId } from "../../hypervisor/cell-record.ts";
 import { row } from "./row.ts";
 import type { DoctorContext, Row } from "./row.ts";
 
-/** Emulation works everywhere, only slower: no KVM is a warning. */
+/** What the TE host keeps of its trial (src/hypervisor/kvm-probe.ts). */
+const trialSchema = z.looseObject({
+  bootId: z.string(),
+  usable: z.boolean(),
+  reason: z.string(),
+});
+
+/**
+ * Only a guest that booted proves KVM (H-15.4); the TE host tries one when it first starts, and
+ * its answer holds for this boot of the machine. Emulation works everywhere: this only warns.
+ */
 export async function emulationRow(context: DoctorContext): Promise<Row> {
-  const { works, reason } = await (context.probeKvm ?? lookAtKvm)();
   const why = "with KVM a rack boots in seconds; without it QEMU emulates, five times slower";
   const cure = "nothing has to be done; a machine with KVM would be faster";
-  return row("kvm", works ? "ok" : "warn", reason, why, cure);
-}
-
-/** Only a guest that boots proves it (H-15.4): a device that is there is no more than a hope. */
-async function lookAtKvm(): Promise<{ works: boolean; reason: string }> {
+  const text = await readTextIfAny(join(context.state, "te/kvm-probe.json"));
+  const trial = text === undefined ? undefined : trialSchema.safeParse(JSON.parse(text)).data;
+  if (trial && trial.bootId === (await bootId())) {
+    return row("kvm", trial.usable ? "ok" : "warn", trial.reason, why, cure);
+  }
   try {
     await access("/dev/kvm", constants.R_OK | constants.W_OK);
   } catch (error) {
     const absent = (error as NodeJS.ErrnoException).code === "ENOENT";
     const reason = absent ? "there is no /dev/kvm" : "/dev/kvm is not ours to use";
-    return { works: false, reason: `${reason}: machines are emulated` };
+    return row("kvm", "warn", `${reason}: machines are emulated`, why, cure);
   }
-  const reason = "/dev/kvm opens; a TE host tries it by booting a guest when it first starts";
-  return { works: false, reason };
+  const detail = "/dev/kvm opens; a TE host tries it by booting a guest when it first starts";
+  return row("kvm", "warn", detail, why, cure);
 }
 
 export async function tapRow(): Promise<Row> {

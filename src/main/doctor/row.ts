@@ -18,8 +18,6 @@ export type DoctorContext = {
   readonly state: string;
   /** Where the server is to listen: `address:port`. */
   readonly listen: readonly string[];
-  /** Boots a guest with KVM, or knows the result of this boot of the machine (H-1.13). */
-  readonly probeKvm?: () => Promise<{ readonly works: boolean; readonly reason: string }>;
   readonly signal?: AbortSignal;
 };
 
