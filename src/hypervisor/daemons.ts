@@ -120,6 +120,7 @@ export function openDaemons(
   async function look(): Promise<void> {
     for (const each of Array.from(kept.values())) {
       if (stop.signal.aborted) return;
+      if (kept.get(each.spec.name) !== each) continue; // renewed meanwhile, with another
       if (await lives(each, each.spec)) {
         noticeWorker(each);
         continue;

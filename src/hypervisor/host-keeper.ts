@@ -5,6 +5,7 @@
  */
 import { describeError, fail } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { retry } from "../base/retry.ts";
 import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
 import type { Cell } from "./cell.ts";
 import { cellPlaces } from "./cell-paths.ts";
@@ -102,10 +103,14 @@ export function openKeeper(
     return done;
   };
 
+  async function mendNow(daemon: string): Promise<void> {
+    if (daemon.startsWith("ovs")) await portRules.refresh();
+    await mend();
+  }
+
   async function afterRestart(daemon: string): Promise<void> {
     try {
-      if (daemon.startsWith("ovs")) await portRules.refresh();
-      await mend();
+      await retry(() => mendNow(daemon), { tries: 5, firstMs: 100, lastMs: 1_000 });
     } catch (error) {
       log.error({ daemon, why: describeError(error) }, "not mended after a restart");
     }

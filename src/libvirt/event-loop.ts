@@ -3,10 +3,11 @@
  * when it or libvirtd died. What was missed meanwhile is not made up here: `onGap` says that the
  * list must be read anew, because events are hints and the list is the truth.
  */
-import { forEachLine, launch, plainEnv } from "../base/command.ts";
+import { forEachLine, launch } from "../base/command.ts";
 import { pause } from "../base/wait.ts";
 import { parseLifecycle, parseMonitor } from "./event-codec.ts";
 import type { LibvirtEvent } from "./event-codec.ts";
+import { virshEnv, withParent } from "./virsh-pool.ts";
 
 /** Pause before a loop that ended is started again: libvirtd needs so long to come back. */
 const RESTART_MS = 250;
@@ -37,9 +38,9 @@ async function loop(
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
-    const child = launch("virsh", ["-q", "-c", uri, ...args], {
+    const child = launch("setpriv", [...withParent, "virsh", "-q", "-c", uri, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: plainEnv({ LC_ALL: "C" }),
+      env: virshEnv(),
     });
     const stop = (): void => void child.end("abort", 500);
     signal.addEventListener("abort", stop, { once: true });

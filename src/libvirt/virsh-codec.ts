@@ -45,7 +45,8 @@ export type AnswerReader = {
 
 /** Reads the answer to `line`; begins after the previous answer was complete. */
 export function openAnswerReader(line: string, nonce: string): AnswerReader {
-  const begin = `${PROMPT}${line}\n`;
+  // Its prompt is printed when the answer before is done, and may have been read with that one.
+  const begin = `${line}\n`;
   const end = `${PROMPT}echo ${nonce}\n${nonce}`;
   const errorEnd = `error: ${nonce}\n`;
   let out = "";
@@ -59,7 +60,7 @@ export function openAnswerReader(line: string, nonce: string): AnswerReader {
       const errAt = err.indexOf(errorEnd);
       if (outAt < 0 || errAt < 0) return undefined;
       const from = out.indexOf(begin);
-      assert(from >= 0 && from < outAt, "virsh answers with the command in front");
+      if (from < 0 || from > outAt) return { output: "", errors: [`not understood: ${out}`] };
       return {
         output: out.slice(from + begin.length, outAt),
         errors: errorsIn(err.slice(0, errAt)),

@@ -119,10 +119,16 @@ type VirshProcess = {
   end(): Promise<void>;
 };
 
+/** English, and a line wide enough: where it is narrow the echo of a command is scrolled. */
+export const virshEnv = (): Record<string, string> => plainEnv({ LC_ALL: "C", COLUMNS: "30000" });
+
+/** They end with the agent, however that one ends: `virsh event` reads no stdin. */
+export const withParent = ["--pdeathsig", "KILL", "--"] as const;
+
 function startVirsh(program: string, uri: string): VirshProcess {
-  const child: Child = launch(program, ["-q", "-c", uri], {
+  const child: Child = launch("setpriv", [...withParent, program, "-q", "-c", uri], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: plainEnv({ LC_ALL: "C" }),
+    env: virshEnv(),
   });
   let pending: { reader: AnswerReader; look: () => void; gone: (why: unknown) => void } | undefined;
   let dead = false;
