@@ -13,17 +13,17 @@ import { dnsmasq, libvirtd, ovsdbServer, ovsVswitchd } from "./daemon-specs.ts";
 import type { Supervision } from "./daemons.ts";
 import { openExecutor } from "./execute.ts";
 import type { PlannedAction } from "./hypervisor-port.ts";
-import { applyPacketFilter, packetFilterHolds } from "./packet-filter.ts";
+import { applyPacketFilter, packetFilterHolds } from "./network/packet-filter.ts";
 import { planHost } from "./plan.ts";
 import type { HostAction, HostFacts } from "./plan.ts";
-import type { KeptPortRules } from "./port-rules.ts";
+import type { KeptPortRules } from "./network/port-rules.ts";
 import {
   connectWayOut,
   dnsmasqSettings,
   makeSharedBridge,
   setHostAddress,
   sharedBridgeFacts,
-} from "./test-network.ts";
+} from "./network/test-network.ts";
 
 export type HostKeeper = {
   plan(): Promise<PlannedAction[]>;

@@ -9,7 +9,7 @@ import type { Log } from "../base/log.ts";
 import { openVirsh } from "../libvirt/virsh-pool.ts";
 import { openOpenVswitch } from "../openvswitch/ovs-vsctl.ts";
 import { setCellAccounts } from "./accounts.ts";
-import { openBridges } from "./bridges.ts";
+import { openBridges } from "./network/bridges.ts";
 import { insideCell } from "./cell.ts";
 import type { Cell } from "./cell.ts";
 import { INNER_LINK, ownMac } from "./cell-network.ts";
@@ -22,8 +22,8 @@ import { openKeeper } from "./host-keeper.ts";
 import type { Hypervisor } from "./hypervisor-port.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
 import type { ProbeGuest } from "./kvm-probe.ts";
-import { openPortRules } from "./port-rules.ts";
-import { openTestNetwork } from "./test-network.ts";
+import { openPortRules } from "./network/port-rules.ts";
+import { openTestNetwork } from "./network/test-network.ts";
 
 export type HypervisorOptions = {
   /** As prepareCell made it and readCell finds it; this process is inside (enterCell). */

@@ -82,12 +82,11 @@ async function bootOnce(guest: ProbeGuest): Promise<{ usable: boolean; reason: s
   const directory = await mkdtemp(join(tmpdir(), "kvm-probe-"));
   const serial = join(directory, "console");
   const began = performance.now();
-  const child = launch(QEMU, [
-    ...["-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot"],
-    ...["-display", "none", "-serial", `file:${serial}`],
-    ...["-kernel", guest.kernel, "-initrd", guest.initrd],
-    ...["-append", "console=ttyS0 quiet panic=1"],
-  ]);
+  const machine = ["-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot"];
+  const line = ["-display", "none", "-serial", `file:${serial}`];
+  const system = ["-kernel", guest.kernel, "-initrd", guest.initrd];
+  const words = ["-append", "console=ttyS0 quiet panic=1"];
+  const child = launch(QEMU, [...machine, ...line, ...system, ...words]);
   let said = "";
   child.stderr?.on("data", (chunk: Buffer) => (said = chunk.toString("utf8")));
   let over = false;

@@ -4,7 +4,7 @@
  * reads a packet socket, which sees them before. In the cell's own network namespace.
  */
 import { writeFile } from "node:fs/promises";
-import { run } from "../base/command.ts";
+import { run } from "../../base/command.ts";
 
 /** Taps of machines and of CI nodes, and the veth's inner end: all are ports of the switch. */
 const PORTS = ["te*", "nd*", "out"] as const;

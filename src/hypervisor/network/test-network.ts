@@ -3,17 +3,17 @@
  * outside, and DHCP by reserved addresses alone. Who may talk to whom there is in port-rules.ts.
  */
 import { join } from "node:path";
-import { run } from "../base/command.ts";
-import { removeReservation, writeReservation } from "../dnsmasq/dnsmasq-config.ts";
-import type { DnsmasqSettings } from "../dnsmasq/dnsmasq-config.ts";
-import { readLeases, releaseLease, watchAcks } from "../dnsmasq/dnsmasq-leases.ts";
-import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import { run } from "../../base/command.ts";
+import { removeReservation, writeReservation } from "../../dnsmasq/dnsmasq-config.ts";
+import type { DnsmasqSettings } from "../../dnsmasq/dnsmasq-config.ts";
+import { readLeases, releaseLease, watchAcks } from "../../dnsmasq/dnsmasq-leases.ts";
+import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
 import { BRIDGE_MARK, linkFacts, SHARED_BRIDGE } from "./bridges.ts";
-import type { Cell } from "./cell.ts";
-import { INNER_LINK, ownMac } from "./cell-network.ts";
-import type { CellPlaces } from "./cell-paths.ts";
-import type { Daemons, TestNetwork } from "./hypervisor-port.ts";
-import { addressIn } from "./network-plan.ts";
+import type { Cell } from "../cell.ts";
+import { INNER_LINK, ownMac } from "../cell-network.ts";
+import type { CellPlaces } from "../cell-paths.ts";
+import type { Daemons, TestNetwork } from "../hypervisor-port.ts";
+import { addressIn } from "../network-plan.ts";
 
 export function dnsmasqSettings(cell: Cell, places: CellPlaces): DnsmasqSettings {
   return {

@@ -2,10 +2,10 @@
  * The private bridges brbmN (H-2.7): plain learning switches between the machines of one TE. The
  * host has no address there and their own device stays down, so it never sends a frame into one.
  */
-import { run } from "../base/command.ts";
-import { dumpFlows, isDefault } from "../openvswitch/ovs-ofctl.ts";
-import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
-import type { Bridges } from "./hypervisor-port.ts";
+import { run } from "../../base/command.ts";
+import { dumpFlows, isDefault } from "../../openvswitch/ovs-ofctl.ts";
+import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
+import type { Bridges } from "../hypervisor-port.ts";
 
 export const SHARED_BRIDGE = "br-ctlplane";
 /** The mark of our bridges (H-1.10). */

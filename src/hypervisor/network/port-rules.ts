@@ -5,14 +5,14 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { run } from "../base/command.ts";
-import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
-import { dumpFlows, replaceFlows } from "../openvswitch/ovs-ofctl.ts";
-import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
-import { parseFlows, planFlows } from "../openvswitch/port-rules-plan.ts";
-import type { PortEntry, SwitchFacts } from "../openvswitch/port-rules-plan.ts";
+import { run } from "../../base/command.ts";
+import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
+import { dumpFlows, replaceFlows } from "../../openvswitch/ovs-ofctl.ts";
+import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
+import { parseFlows, planFlows } from "../../openvswitch/port-rules-plan.ts";
+import type { PortEntry, SwitchFacts } from "../../openvswitch/port-rules-plan.ts";
 import { managementOf, SHARED_BRIDGE } from "./bridges.ts";
-import type { PortRule, PortRules } from "./hypervisor-port.ts";
+import type { PortRule, PortRules } from "../hypervisor-port.ts";
 
 const address = { tap: z.string(), mac: z.string(), ip: z.string() };
 const rulesSchema = z.array(
