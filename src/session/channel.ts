@@ -98,7 +98,7 @@ export function openChannel(
 
   async function handleAll(): Promise<void> {
     handling = true;
-    for (let next = inbox.shift(); next && open; next = inbox.shift()) {
+    for (let next = inbox.shift(); next; next = inbox.shift()) {
       try {
         await user.receive(next.message);
       } catch (error) {

@@ -227,7 +227,10 @@ function onExtended(
   said: Extract<HostSaid, { kind: "extended" }>,
 ): void {
   const lease = granted(draft, te.id, said.lease, said.epoch);
-  if (lease?.state.kind !== "active" || lease.state.expiresAt >= said.expiresAt) return;
-  const deadlineMs = lease.state.deadlineMs + said.addedMs;
+  if (lease?.state.kind !== "active") return;
+  // by how much, as the host's own clock tells it; said twice, it adds nothing
+  const addedMs = Date.parse(said.expiresAt) - Date.parse(lease.state.expiresAt);
+  if (!(addedMs > 0)) return;
+  const deadlineMs = lease.state.deadlineMs + addedMs;
   moveLease(draft, lease, { kind: "extended", deadlineMs, expiresAt: said.expiresAt });
 }

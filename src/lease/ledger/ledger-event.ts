@@ -77,7 +77,7 @@ export type HostSaid =
     }
   | { readonly kind: "report"; readonly hostId: string; readonly report: CheckedReport }
   | { readonly kind: "te-removed"; readonly te: string }
-  | (OfGrant & { readonly kind: "extended"; readonly addedMs: number; readonly expiresAt: string })
+  | (OfGrant & { readonly kind: "extended"; readonly expiresAt: string })
   | {
       readonly kind: "interrupted";
       readonly te: string;

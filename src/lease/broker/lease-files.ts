@@ -1,0 +1,112 @@
+/**
+ * Files that hosts bring home (lease.md §6): serial consoles, time line, certificate, a folder
+ * for each lease. Names are from a list, sizes bounded, each file whole or absent. Old folders
+ * go after a while; a build's archive has its own copy.
+ */
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { fail } from "../../base/errors.ts";
+import { isUuid } from "../../base/ids.ts";
+import { limits } from "../../base/limits.ts";
+import type { Random } from "../../base/random.ts";
+
+const NAMES = /^(?:console-[a-z0-9][a-z0-9._-]{0,80}\.log|timeline\.jsonl|certificate\.json)$/;
+
+export type LeaseFiles = {
+  list(lease: string): Promise<{ name: string; bytes: number }[]>;
+  /** Throws `not-found`. */
+  pathOf(lease: string, name: string): Promise<string>;
+  /** Replaces the file when all of it is there; gives its size. */
+  store(lease: string, name: string, body: Readable): Promise<number>;
+  /** Bytes of a file from an offset. */
+  read(lease: string, name: string, fromByte: number): Promise<AsyncIterable<Uint8Array>>;
+  /** Removes the folders that nothing was added to since then. */
+  sweep(beforeMs: number): Promise<number>;
+};
+
+export function openLeaseFiles(directory: string, random: Random): LeaseFiles {
+  const place = (lease: string, name: string): string => {
+    if (!isUuid(lease)) fail("bad-request", "a lease's id is a UUID");
+    if (!NAMES.test(name)) {
+      fail("bad-request", `${name}: no such file is brought home`, {
+        remedy: "console-….log, timeline.jsonl and certificate.json are",
+      });
+    }
+    return join(directory, lease, name);
+  };
+
+  async function pathOf(lease: string, name: string): Promise<string> {
+    const path = place(lease, name);
+    const there = await stat(path).catch(() => undefined);
+    return there?.isFile() ? path : fail("not-found", `lease ${lease} has no file ${name}`);
+  }
+
+  return {
+    pathOf,
+    async list(lease) {
+      if (!isUuid(lease)) fail("bad-request", "a lease's id is a UUID");
+      const names = await readdir(join(directory, lease)).catch(() => [] as string[]);
+      const known = names.filter((name) => NAMES.test(name)).sort();
+      return Promise.all(
+        known.map(async (name) => ({
+          name,
+          bytes: (await stat(join(directory, lease, name))).size,
+        })),
+      );
+    },
+    async store(lease, name, body) {
+      const path = place(lease, name);
+      await mkdir(join(directory, lease), { recursive: true });
+      const aside = `${path}.${random.bytes(6).toString("hex")}.new`;
+      try {
+        const bytes = await receive(body, aside);
+        await rename(aside, path);
+        return bytes;
+      } catch (error) {
+        await rm(aside, { force: true });
+        if ((error as NodeJS.ErrnoException).code === "ENOSPC") {
+          return fail("no-space", "no space left for the lease's files", { cause: error });
+        }
+        throw error;
+      }
+    },
+    async read(lease, name, fromByte) {
+      return createReadStream(await pathOf(lease, name), { start: fromByte });
+    },
+    async sweep(beforeMs) {
+      let removed = 0;
+      for (const lease of await readdir(directory).catch(() => [] as string[])) {
+        const folder = join(directory, lease);
+        const { mtimeMs } = await stat(folder);
+        if (!isUuid(lease) || mtimeMs >= beforeMs) continue;
+        await rm(folder, { recursive: true });
+        removed++;
+      }
+      return removed;
+    },
+  };
+}
+
+async function receive(body: Readable, path: string): Promise<number> {
+  let bytes = 0;
+  const count = async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      bytes += chunk.length;
+      if (bytes > limits.leaseFileBytes) {
+        fail("too-large", `a file may have ${limits.leaseFileBytes} bytes at most`);
+      }
+      yield chunk;
+    }
+  };
+  await pipeline(body, count, createWriteStream(path, { flags: "wx", mode: 0o640 }));
+  const file = await open(path, "r");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
