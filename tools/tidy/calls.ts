@@ -94,7 +94,7 @@ const bans: readonly Ban[] = [
   },
   {
     rule: "output",
-    form: /\bconsole\.\w+/g,
+    form: /\bconsole\.(?:log|error|warn|info|debug|trace|table|dir)\b/g,
     where: (path) => inSource(path),
     what: "prints by console",
     instead: "programs log by base/log.ts; clients print by the output file of src/cli",

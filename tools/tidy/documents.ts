@@ -4,7 +4,7 @@
  */
 import { posix } from "node:path";
 import { lineAt } from "./source.ts";
-import { isTest } from "./table.ts";
+import { isTest, programs } from "./table.ts";
 import type { Fault, Tree } from "./tree.ts";
 
 export function checkDocuments(tree: Tree): Fault[] {
@@ -173,7 +173,7 @@ const literalTimes: readonly RegExp[] = [
 function checkLiterals(tree: Tree): Fault[] {
   return tree.sources.flatMap(({ path, code }) => {
     const exempt = !path.startsWith("src/") || isTest(path) || path.startsWith("src/sim/");
-    if (exempt || path === limitsFile) return [];
+    if (exempt || path === limitsFile || programs.includes(path)) return [];
     return literalTimes.flatMap((form) =>
       [...code.matchAll(form)].map((match) => ({
         file: path,

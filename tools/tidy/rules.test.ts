@@ -102,6 +102,7 @@ describe("who imports whom", () => {
     ["src/gerrit/a.ts", "../ssh/b.ts", "src/ssh/b.ts"],
     ["src/ci/build/a.ts", "../../lease/holder/b.ts", "src/lease/holder/b.ts"],
     ["src/ci/scheduler.ts", "./executor/b.ts", "src/ci/executor/b.ts"],
+    ["src/ci/scheduler.ts", "../review/review-port.ts", "src/review/review-port.ts"],
     ["src/testenv/deep/er/a.ts", "../../../hypervisor/cell/b.ts", "src/hypervisor/cell/b.ts"],
     ["src/cli/a.ts", "../api/client.ts", "src/api/client.ts"],
     ["src/main/sim.ts", "../sim/world.ts", "src/sim/world.ts"],

@@ -56,8 +56,8 @@ export const folders: Readonly<Record<string, Folder>> = {
   "ci/build": { may: [...stage, "lease/holder"], packages: schema },
   "ci/executor": { may: [...stage, "ssh", "git"], packages: schema },
   "ci/archive": { may: stage, packages: [...schema, "modern-tar"] },
-  /** scheduler.ts joins the stages; these never import each other. */
-  ci: { may: [...stage, "ci"], packages: schema },
+  /** scheduler.ts joins the stages, which never import each other, by the ports they have. */
+  ci: { may: [...stage, "ci", "*-port.ts"], packages: schema },
   api: {
     may: ["model", "base"],
     packages: [...schema, "hono", "@hono/node-server", "@hono/zod-openapi"],
