@@ -52,6 +52,8 @@ export type ReportOutcome = {
   readonly labelsDropped: readonly string[];
 };
 
+export type ReviewListener = (event: ReviewEvent) => void | Promise<void>;
+
 export type ReviewPort = {
   /** The connection's name in configuration and layout, e.g. `local`. */
   readonly connection: string;
@@ -60,10 +62,11 @@ export type ReviewPort = {
   /** Durable events after `seq`, in order: what was missed, or everything from 0. */
   eventsSince(seq: number, limit: number): Promise<readonly ReviewEvent[]>;
   /**
-   * Calls with each event from now on, in order, once it is durable; an event may be handed
-   * over again after a restart. Gives back how to stop it.
+   * Hands over each durable event after `afterSeq` (without it: from now on), in order, the next
+   * one when the listener is done. One that fails gets the event again, after a pause: at least
+   * once, so the listener keeps the last `seq` it has dealt with. Gives back how to stop it.
    */
-  onEvent(listener: (event: ReviewEvent) => void): () => void;
+  onEvent(listener: ReviewListener, afterSeq?: number): () => void;
   report(report: ReviewReport): Promise<ReportOutcome>;
   /** Where git fetches the project's branches and changes from; undefined: no such project. */
   source(project: string): string | undefined;

@@ -69,7 +69,10 @@ export function newChangeId(): string {
   return `I${(++changeIds).toString(16).padStart(40, "0")}`;
 }
 
-export async function openBench(projects: readonly string[] = ["app"]): Promise<Bench> {
+export async function openBench(
+  projects: readonly string[] = ["app"],
+  anonymousRead: "loopback" | "off" = "loopback",
+): Promise<Bench> {
   const directory = await mkdtemp(join(tmpdir(), "rackyard-git-"));
   const git = await openGit(join(directory, "server"));
   const events: ReviewEvent[] = [];
@@ -92,13 +95,13 @@ export async function openBench(projects: readonly string[] = ["app"]): Promise<
       socketPath: join(directory, "run/git.sock"),
       node: process.execPath,
       url: () => url,
-      anonymousRead: "loopback",
+      anonymousRead,
       buildsOf: () => Promise.resolve([]),
       clock: systemClock,
       random: systemRandom,
       log: silentLog,
     });
-    review.onEvent((event) => events.push(event));
+    review.onEvent((event) => void events.push(event));
     await review.setProjects(projects);
   };
   await open();

@@ -7,10 +7,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
+import { request as httpRequest } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { createConnection } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { launch } from "../../src/base/command.ts";
 import type { Child } from "../../src/base/command.ts";
+import { limits } from "../../src/base/limits.ts";
 import { until } from "../../src/base/wait.ts";
 import { makeAuthor, openBench, pushFirstContent, remoteLines } from "./git-bench.ts";
 import type { Author } from "./git-bench.ts";
@@ -69,6 +73,21 @@ describe("kill -9 in the middle of a push", () => {
   });
 });
 
+test("C3 a branch that was written before a crash merges its changes at the next start", async () => {
+  await using bench = await openBench();
+  await bench.seed("app");
+  const dora = await bench.author("dora");
+  const commit = await dora.commit("b", "b\n", "Add b");
+  await dora.push("refs/for/master");
+  const repository = bench.review.source("app")!;
+  await bench.git.run(repository, ["update-ref", "refs/heads/master", commit]);
+  expect((await bench.review.views.get(1)).status).toBe("NEW");
+  await bench.restart();
+  expect((await bench.review.views.get(1)).status).toBe("MERGED");
+  const last = (await bench.review.eventsSince(0, 9)).at(-1);
+  expect(last).toMatchObject({ type: "change-merged", newRev: commit });
+});
+
 describe("large and strange pushes", () => {
   test("a push of 100 MB passes through, and does not stay in memory", async () => {
     await using bench = await openBench();
@@ -117,6 +136,35 @@ describe("large and strange pushes", () => {
     const broken = `${(command.length + 4).toString(16).padStart(4, "0")}${command}0000PACKnonsense`;
     expect((await post(broken)).text).not.toContain("unpack ok");
     expect((await post("zzzz")).text).not.toContain("ok");
+    const fetching = (body: Uint8Array<ArrayBuffer>) =>
+      fetch(`${bench.url}/git/app/git-upload-pack`, {
+        method: "POST",
+        headers: {
+          "content-type": "application/x-git-upload-pack-request",
+          "content-encoding": "gzip",
+          "git-protocol": "version=2",
+        },
+        body,
+      });
+    const zipped = await fetching(Uint8Array.from(gzipSync("0014command=ls-refs\n0000")));
+    expect(await zipped.text()).toContain("refs/heads/master");
+    await fetching(Uint8Array.from(Buffer.from("no gzip"))).then(
+      (response) => response.text(),
+      () => "cut",
+    );
+    const long = httpRequest(`${bench.url}/git/app/git-receive-pack`, {
+      method: "POST",
+      headers: {
+        authorization,
+        "content-type": "application/x-git-receive-pack-request",
+        "content-length": String(2 * limits.pushBytes),
+      },
+    });
+    long.on("error", () => undefined);
+    long.flushHeaders();
+    const [answer] = (await once(long, "response")) as [IncomingMessage];
+    expect(answer.statusCode).toBe(413);
+    long.destroy();
     const socket = createConnection(join(bench.directory, "run/git.sock"));
     socket.write(`${JSON.stringify({ push: "guess", hook: "proc-receive", objects: {} })}\n`);
     const chunks: Buffer[] = [];

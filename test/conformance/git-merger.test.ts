@@ -113,7 +113,7 @@ describe("the merger", () => {
     expect(merged(again).zuulCommit).toBe(commit);
   });
 
-  test("M-1 dependencies ahead are merged first, in order", async () => {
+  test("M-1, M-6 dependencies ahead are merged first, in order", async () => {
     await dora.commit("one", "1\n", "One");
     await dora.commit("two", "2\n", "Two");
     await dora.push("refs/for/master");
@@ -122,6 +122,15 @@ describe("the merger", () => {
     for (const file of ["one", "two"])
       expect(await show("app", `${result.zuulRef}:${file}`)).toBeTruthy();
     expect(result.files).toEqual(["two"]);
+    // M-6: origin/master..master is the tested change alone
+    const range = `${result.repos[0]!.baseCommit}..${result.zuulCommit}`;
+    expect(await show("app", `${result.repos[0]!.baseCommit}:one`)).toBe("1\n");
+    const { stdout } = await bench.git.run(merger.repositories.path("app"), [
+      "diff",
+      "--name-only",
+      range,
+    ]);
+    expect(stdout).toBe("two\n");
   });
 
   test("M-3 a conflict names the files and says what git says", async () => {

@@ -293,6 +293,21 @@ describe("a push that is refused", () => {
   });
 });
 
+test("surface.md §4 anonymousRead off: reading takes a token too, any", async () => {
+  await using closed = await openBench(["app"], "off");
+  const refs = `${closed.url}/git/app/info/refs?service=git-upload-pack`;
+  const asked = await fetch(refs);
+  expect(asked.status).toBe(401);
+  expect(asked.headers.get("www-authenticate")).toMatch(/^Basic /);
+  const as = async (token: string) => {
+    const authorization = `Basic ${Buffer.from(token).toString("base64")}`;
+    return (await fetch(refs, { headers: { authorization } })).status;
+  };
+  expect([await as("rita:rita"), await as("rita:wrong")]).toEqual([200, 401]);
+  expect((await fetch(`${closed.url}/git/hooks/commit-msg`)).status).toBe(200);
+  expect((await fetch(`${closed.url}/git/app/HEAD`)).status).toBe(404);
+});
+
 test("surface.md §6 the hooks' socket is this user's alone", async () => {
   expect((await stat(join(bench.directory, "run/git.sock"))).mode & 0o777).toBe(0o600);
   const hook = await readFile(join(bench.directory, "bin/git-hooks/proc-receive"), "utf8");

@@ -27,6 +27,8 @@ export type Frozen = {
   readonly defaultBranch: string;
   /** Branch → result so far. */
   readonly merged: Map<string, string>;
+  /** Branch → result before the tested item (M-6). */
+  readonly ahead: Map<string, string>;
 };
 
 export type FreezeParts = {
@@ -79,7 +81,7 @@ export async function freezeProject(
   const defaultBranch = await readSourceHead(git, repository, source, branches, signal);
   if (defaultBranch === undefined) fail("not-found", `project ${project} has no branches yet`);
   await git.run(repository, ["symbolic-ref", "HEAD", `refs/heads/${defaultBranch}`], { signal });
-  return { branches, defaultBranch, merged: new Map() };
+  return { branches, defaultBranch, merged: new Map(), ahead: new Map() };
 }
 
 async function fetchInto(

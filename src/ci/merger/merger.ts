@@ -102,6 +102,7 @@ export function openMerger(options: MergerOptions): Merger {
     await Promise.allSettled(freezing);
     const frozen = new Map(await Promise.all(freezing));
     for (const item of request.items) {
+      if (item === request.items.at(-1)) keepAhead(frozen);
       const conflict = await mergeItem(git, repositories, frozen.get(item.project)!, item, signal);
       if (conflict) return conflict;
     }
@@ -211,6 +212,13 @@ async function mergeItem(
   );
   frozen.merged.set(item.branch, merged);
   return undefined;
+}
+
+/** M-6: the state before the tested item is what the workspace's origin shows. */
+function keepAhead(frozen: ReadonlyMap<string, Frozen>): void {
+  for (const { merged, ahead } of frozen.values()) {
+    for (const [branch, commit] of merged) ahead.set(branch, commit);
+  }
 }
 
 /** M-4, M-5: the item's refs where it changes something, and all branches as frozen. */

@@ -115,6 +115,7 @@ describe("V-2 which revision a repository gets", () => {
         defaultBranch: "master",
         branches: new Map(Object.entries(row.branches)),
         merged: new Map(Object.entries(row.merged)),
+        ahead: new Map(),
       },
       row.branch,
       BUILDSET,
@@ -127,7 +128,13 @@ describe("V-2 which revision a repository gets", () => {
 
   test("V-2 an empty base branch is an error", () => {
     const branches = new Map([["master", MASTER]]);
-    const frozen = { project: "app", defaultBranch: "master", branches, merged: new Map() };
+    const frozen = {
+      project: "app",
+      defaultBranch: "master",
+      branches,
+      merged: new Map(),
+      ahead: new Map(),
+    };
     expect(planRevision(frozen, "", BUILDSET)).toMatchObject({ kind: "impossible" });
   });
 
@@ -136,7 +143,13 @@ describe("V-2 which revision a repository gets", () => {
       ["main", MASTER],
       ["master", STABLE],
     ]);
-    const frozen = { project: "app", defaultBranch: "main", branches, merged: new Map() };
+    const frozen = {
+      project: "app",
+      defaultBranch: "main",
+      branches,
+      merged: new Map(),
+      ahead: new Map(),
+    };
     expect(planRevision(frozen, "stable/x", BUILDSET)).toMatchObject({
       repo: { branch: "main", commit: MASTER },
     });
@@ -147,7 +160,13 @@ describe("V-2 which revision a repository gets", () => {
       ["master", MASTER],
       ["stable/kilo-eol", STABLE],
     ]);
-    const frozen = { project: "app", defaultBranch: "master", branches, merged: new Map() };
+    const frozen = {
+      project: "app",
+      defaultBranch: "master",
+      branches,
+      merged: new Map(),
+      ahead: new Map(),
+    };
     expect(planRevision(frozen, "stable/kilo", BUILDSET)).toMatchObject({
       repo: { branch: "master" },
     });
@@ -163,6 +182,7 @@ describe("V-2 which revision a repository gets", () => {
           defaultBranch: "master",
           branches: new Map(Object.entries(branches)),
           merged: new Map(Object.entries(merged)),
+          ahead: new Map(),
         };
         const revision = planRevision(frozen, branch, BUILDSET);
         const there = branches[branch] ?? branches["master"];
@@ -174,6 +194,19 @@ describe("V-2 which revision a repository gets", () => {
         expect(repo.baseCommit).toBe(branches[repo.branch]);
       }),
     );
+  });
+});
+
+test("M-6 the base is the state with the items ahead", () => {
+  const frozen = {
+    project: "app",
+    defaultBranch: "master",
+    branches: new Map([["master", MASTER]]),
+    merged: new Map([["master", ON_MASTER]]),
+    ahead: new Map([["master", STABLE]]),
+  };
+  expect(planRevision(frozen, "master", BUILDSET)).toMatchObject({
+    repo: { commit: ON_MASTER, baseCommit: STABLE, branches: { master: MASTER } },
   });
 });
 

@@ -13,6 +13,8 @@ export type FrozenRepo = {
   readonly branches: ReadonlyMap<string, string>;
   /** Branch → the item's merge result on it. */
   readonly merged: ReadonlyMap<string, string>;
+  /** Branch → what it was when only the items ahead were merged (M-6). */
+  readonly ahead: ReadonlyMap<string, string>;
 };
 
 export type Revision =
@@ -31,7 +33,7 @@ export function zuulName(buildset: string): string {
 
 /** The revision of one repository for a job that works on `branch`. */
 export function planRevision(frozen: FrozenRepo, branch: string, buildset: string): Revision {
-  const { project, branches, defaultBranch, merged } = frozen;
+  const { project, branches, defaultBranch, merged, ahead } = frozen;
   if (branch === "") return { kind: "impossible", detail: `${project}: the base branch is empty` };
   const wanted = branches.has(branch) ? branch : defaultBranch;
   const tip = branches.get(wanted);
@@ -51,7 +53,7 @@ export function planRevision(frozen: FrozenRepo, branch: string, buildset: strin
       branch: wanted,
       commit: own ?? tip,
       zuulRef: own === undefined ? null : zuulRef(wanted, buildset),
-      baseCommit: tip,
+      baseCommit: ahead.get(wanted) ?? tip,
       defaultBranch,
       branches: Object.fromEntries([...branches].sort(([one], [other]) => (one < other ? -1 : 1))),
       why: `${standing}${fallback}`,

@@ -133,7 +133,7 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     source: (project) => (knows(project) ? repositories.path(project) : undefined),
     change: async (number) => reviewChangeOf({ changes, urlOf }, await changes.get(number)),
     eventsSince: (seq, limit) => events.since(seq, limit),
-    onEvent: (listener) => events.listen(listener),
+    onEvent: (listener, afterSeq) => events.listen(listener, afterSeq),
     onChanged(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -145,7 +145,7 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     async [Symbol.asyncDispose]() {
       stop.abort();
       await hooks[Symbol.asyncDispose]();
-      await events.settled();
+      await events[Symbol.asyncDispose]();
     },
   };
 }

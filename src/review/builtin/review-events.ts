@@ -1,11 +1,15 @@
 /**
  * What the built-in review system tells the CI: durable, numbered by the store's own sequence,
- * written in the transaction of what they tell of. Listeners get each event in order, after it
- * is durable; who was away asks for what came since.
+ * written in the transaction of what they tell of. Each listener is handed one event after the
+ * other, in order, once it is durable, and again until it has taken it.
  */
+import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import { backoffMs } from "../../base/retry.ts";
+import { pause } from "../../base/wait.ts";
 import type { ReviewEvent } from "../../model/change.ts";
 import type { LifeKind, Store } from "../../store/store.ts";
+import type { ReviewListener } from "../review-port.ts";
 
 type Without<T, K extends string> = T extends unknown ? Omit<T, K> : never;
 /** An event before it is recorded: the record gives it its place and time. */
@@ -18,60 +22,85 @@ export const reviewEventLife: LifeKind<EventBody> = {
   columns: (event) => ({ a: event.project, n: event.change }),
 };
 
-export type ReviewEvents = {
+export type ReviewEvents = AsyncDisposable & {
   since(seq: number, limit: number): Promise<ReviewEvent[]>;
-  listen(listener: (event: ReviewEvent) => void): () => void;
+  /** From `afterSeq` on; without it, what comes from now on. */
+  listen(listener: ReviewListener, afterSeq?: number): () => void;
   /** Something was recorded: hands it on. */
   wake(): void;
-  /** Resolves when all that was woken for is handed over. */
-  settled(): Promise<void>;
 };
 
 const PAGE = 200;
 
 export async function openReviewEvents(store: Store, log: Log): Promise<ReviewEvents> {
-  const listeners = new Set<(event: ReviewEvent) => void>();
-  let handedOver = await lastSeq(store);
-  let pumping: Promise<void> = Promise.resolve();
+  const newest = await lastSeq(store);
+  const stop = new AbortController();
+  const wakers = new Set<() => void>();
+  const loops = new Set<Promise<void>>();
 
   const since = async (seq: number, limit: number): Promise<ReviewEvent[]> => {
     const events = await store.events({ life: reviewEventLife.life, afterSeq: seq, limit });
     return events.map((event) => ({ ...(event.body as EventBody), seq: event.seq }));
   };
 
-  async function pump(): Promise<void> {
-    for (;;) {
-      const events = await since(handedOver, PAGE);
-      for (const event of events) {
-        for (const listener of listeners) hand(listener, event, log);
-        handedOver = event.seq;
+  async function handOver(
+    listener: ReviewListener,
+    afterSeq: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let cursor = afterSeq;
+    let failures = 0;
+    const news = openBell();
+    wakers.add(news.ring);
+    signal.addEventListener("abort", news.ring);
+    while (!signal.aborted) {
+      try {
+        const events = await since(cursor, PAGE);
+        for (const event of events) {
+          if (signal.aborted) break;
+          await listener(event);
+          cursor = event.seq;
+          failures = 0;
+        }
+        if (events.length === 0) await news.rung();
+      } catch (error) {
+        log.error({ err: error, seq: cursor }, "review: a listener failed on the next event");
+        const waitMs = backoffMs(++failures, limits.pollMs, limits.backoffLastMs);
+        await pause(waitMs, signal).catch(() => undefined);
       }
-      if (events.length < PAGE) return;
     }
+    wakers.delete(news.ring);
   }
 
   return {
     since,
-    listen(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
+    listen(listener, afterSeq = newest) {
+      const end = new AbortController();
+      const signal = AbortSignal.any([stop.signal, end.signal]);
+      const loop = handOver(listener, afterSeq, signal).finally(() => loops.delete(loop));
+      loops.add(loop);
+      return () => end.abort();
     },
     wake() {
-      pumping = pumping.then(pump).catch((error: unknown) => {
-        log.error({ err: error }, "review: events cannot be read");
-      });
+      for (const ring of wakers) ring();
     },
-    settled: () => pumping,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await Promise.allSettled(loops);
+    },
   };
 }
 
-/** One listener's failure is not the others'; it asks for what it missed. */
-function hand(listener: (event: ReviewEvent) => void, event: ReviewEvent, log: Log): void {
-  try {
-    listener(event);
-  } catch (error) {
-    log.error({ err: error, seq: event.seq }, "review: a listener failed on an event");
-  }
+/** Rung while nobody waits, it is heard by the next who does. */
+function openBell(): { readonly ring: () => void; rung(): Promise<void> } {
+  let waiting = Promise.withResolvers<void>();
+  return {
+    ring: () => waiting.resolve(),
+    async rung() {
+      await waiting.promise;
+      waiting = Promise.withResolvers<void>();
+    },
+  };
 }
 
 async function lastSeq(store: Store): Promise<number> {
