@@ -7,6 +7,7 @@ import type { Endpoint, HttpOptions } from "../base/http-client.ts";
 import { fail, RackyardError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { pause } from "../base/wait.ts";
 import type { BuildView, TimelineEntry } from "../model/build.ts";
 import type { ChangeView } from "../model/change.ts";
 import type { TokenView } from "../model/identity.ts";
@@ -55,7 +56,15 @@ function httpOf(endpoint: Endpoint, signal: AbortSignal | undefined) {
   const stream = (path: string, more: { signal?: AbortSignal; lastId?: number } = {}) =>
     events(endpoint, path, { ...(signal ? { signal } : {}), ...more });
 
-  return { send, get, post, all, stream, text: (path: string) => text(endpoint, path, signal) };
+  return {
+    signal,
+    send,
+    get,
+    post,
+    all,
+    stream,
+    text: (path: string) => text(endpoint, path, signal),
+  };
 }
 
 function changesOf({ get, post }: Http) {
@@ -80,10 +89,18 @@ function buildsOf(http: Http) {
     cancel: (id: string) => http.post<BuildView>(`/v1/builds/${id}/cancel`),
     /** Lines as they come, until the console ends. */
     async *follow(id: string, after = 0): AsyncGenerator<ConsoleLine> {
-      const path = `/v1/builds/${id}/console?follow&after=${after}`;
-      for await (const event of http.stream(path)) {
-        if (event.event === "end") return;
-        if (event.event === "line") yield { seq: Number(event.id), line: event.data };
+      let seen = after;
+      for (;;) {
+        // A console that is not begun yet, or goes on after a restart, is looked at again.
+        const { state } = await http.get<BuildView>(`/v1/builds/${id}`);
+        for await (const event of http.stream(`/v1/builds/${id}/console?follow&after=${seen}`)) {
+          if (event.event === "end") break;
+          if (event.event !== "line") continue;
+          seen = Number(event.id);
+          yield { seq: seen, line: event.data };
+        }
+        if (state === "reported") return;
+        await pause(limits.backoffFirstMs, http.signal);
       }
     },
     console: (id: string) => http.text(`/v1/builds/${id}/console`),

@@ -1,0 +1,219 @@
+/**
+ * The yard at a glance: what runs and what waits for what, the racks and who holds them, the
+ * nodes, and what was built lately. Calls only the public API.
+ */
+import {
+  buildColumns,
+  buildRow,
+  changeLink,
+  follow,
+  h,
+  items,
+  keepTimes,
+  load,
+  put,
+  short,
+  showLive,
+  soon,
+  table,
+  when,
+  word,
+} from "./parts.js";
+
+const main = document.getElementById("main");
+
+async function read() {
+  const [pipelines, racks, leases, nodes, builds, changes, hosts] = await Promise.all([
+    items("/v1/pipelines"),
+    items("/v1/testenvs"),
+    Promise.all(
+      ["waiting", "preparing", "active", "ending"].map((state) =>
+        items(`/v1/leases?state=${state}&limit=100`),
+      ),
+    ).then((lists) => lists.flat()),
+    items("/v1/nodes"),
+    items("/v1/builds?limit=20"),
+    items("/v1/changes?limit=10"),
+    items("/v1/hosts"),
+  ]);
+  show({ pipelines, racks, leases, nodes, builds, changes, hosts });
+}
+if (await load(main, read)) {
+  const again = soon(read, 500);
+  void follow("/v1/events", again, showLive);
+  setInterval(again, 30_000);
+  keepTimes();
+}
+
+function show({ pipelines, racks, leases, nodes, builds, changes, hosts }) {
+  const waiting = leases.filter((lease) => lease.state === "waiting");
+  const troubles = hosts.flatMap((host) =>
+    host.state === "connected"
+      ? host.problems.map((text) => `${host.name}: ${text}`)
+      : [`${host.name} is ${host.state}`],
+  );
+  put(
+    main,
+    h("h1", {}, "The yard"),
+    h("p", { class: "lead" }, summary(racks, waiting, pipelines)),
+    troubles.length > 0
+      ? h(
+          "div",
+          { class: "note bad" },
+          h("strong", {}, "Hosts need a look"),
+          h(
+            "ul",
+            {},
+            troubles.map((text) => h("li", {}, text)),
+          ),
+        )
+      : null,
+    h("section", {}, h("h2", {}, "On the way"), onTheWay(pipelines)),
+    waiting.length > 0
+      ? h("section", {}, h("h2", {}, "Why is it waiting?"), waitingFor(waiting))
+      : null,
+    h(
+      "div",
+      { class: "pair" },
+      h("section", {}, h("h2", {}, "Racks"), racksTable(racks, leases)),
+      h("section", {}, h("h2", {}, "CI nodes"), nodesTable(nodes)),
+    ),
+    h(
+      "section",
+      {},
+      h("h2", {}, "Latest builds"),
+      table(
+        buildColumns,
+        builds.map(buildRow),
+        "None yet. Push a change and its checks appear here.",
+      ),
+    ),
+    h("section", {}, h("h2", {}, "Latest changes"), changesTable(changes)),
+  );
+}
+
+function summary(racks, waiting, pipelines) {
+  const ready = racks.filter((rack) => rack.state === "ready" && !rack.draining).length;
+  const running = pipelines.flatMap((pipeline) => pipeline.items).length;
+  const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+  return [
+    running === 0
+      ? "Nothing is being checked"
+      : `${count(running, "change is", "changes are")} being checked`,
+    `${ready} of ${count(racks.length, "rack", "racks")} ready`,
+    waiting.length === 0
+      ? "nobody waits for one"
+      : count(waiting.length, "request waits", "requests wait"),
+  ].join(", ");
+}
+
+function onTheWay(pipelines) {
+  const rows = pipelines.flatMap((pipeline) =>
+    pipeline.items.flatMap((item) =>
+      item.jobs.map((job) => [
+        changeLink(item.change, item.patchset),
+        item.project,
+        pipeline.name,
+        job.build
+          ? h("a", { href: `/builds/${job.build}`, "data-key": job.build }, job.name)
+          : job.name,
+        word(job.result ?? job.state),
+        h("span", { class: "soft" }, job.why ?? ""),
+      ]),
+    ),
+  );
+  const columns = [
+    { name: "Change" },
+    { name: "Project" },
+    { name: "Pipeline", class: "wide" },
+    { name: "Job" },
+    { name: "State" },
+    { name: "Why", class: "wide" },
+  ];
+  return table(columns, rows, "No change is on its way.");
+}
+
+function waitingFor(leases) {
+  return h(
+    "ul",
+    { class: "talk panel" },
+    leases.map((lease) =>
+      h(
+        "li",
+        {},
+        h("strong", {}, lease.holder.name),
+        h("span", { class: "soft" }, lease.place ? ` place ${lease.place}, asked ` : " asked "),
+        when(lease.createdAt),
+        (lease.why ?? []).map((why) => h("div", {}, why.text)),
+        lease.predictedStart
+          ? h("div", { class: "soft" }, "likely ", when(lease.predictedStart.likelyAt))
+          : null,
+      ),
+    ),
+  );
+}
+
+function racksTable(racks, leases) {
+  const holder = new Map(leases.flatMap((lease) => lease.testenvs.map((te) => [te.id, lease])));
+  const rows = racks.map((rack) => {
+    const lease = holder.get(rack.id);
+    return [
+      h("strong", {}, rack.id),
+      h("span", {}, word(rack.state), rack.draining ? " draining" : ""),
+      lease
+        ? [
+            lease.holder.name,
+            lease.expiresAt ? [", until ", new Date(lease.expiresAt).toLocaleTimeString()] : "",
+          ]
+        : h("span", { class: "soft" }, rack.detail ?? (rack.state === "ready" ? "free" : "–")),
+    ];
+  });
+  return table(
+    [{ name: "Rack" }, { name: "State" }, { name: "Held by" }],
+    rows,
+    "None yet: no host has reported any.",
+  );
+}
+
+function nodesTable(nodes) {
+  const rows = nodes.map((node) => [
+    h("span", { class: "mono" }, short(node.id)),
+    node.label,
+    word(node.state),
+    node.build
+      ? h("a", { href: `/builds/${node.build}`, class: "mono" }, short(node.build))
+      : (node.detail ?? node.address ?? ""),
+  ]);
+  return table(
+    [{ name: "Node" }, { name: "Label" }, { name: "State" }, { name: "Build or address" }],
+    rows,
+    "None: the first one comes when its image is built.",
+  );
+}
+
+function changesTable(changes) {
+  const rows = changes.map((change) => {
+    const verified = change.votes.find((vote) => vote.label === "Verified" && vote.value !== 0);
+    const text = verified && `${verified.value > 0 ? "+" : ""}${verified.value}`;
+    return [
+      changeLink(change.number, change.patchset),
+      change.subject,
+      change.project,
+      change.owner,
+      verified
+        ? h("span", { class: `word ${verified.value > 0 ? "good" : "bad"}` }, `Verified ${text}`)
+        : word(change.status === "NEW" ? "open" : change.status),
+    ];
+  });
+  return table(
+    [
+      { name: "Change" },
+      { name: "Subject" },
+      { name: "Project" },
+      { name: "By", class: "wide" },
+      { name: "Vote" },
+    ],
+    rows,
+    "None yet.",
+  );
+}
