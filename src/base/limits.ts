@@ -91,7 +91,7 @@ export const limits = {
   leaseFilesKeepMs: 7 * 24 * 3600_000,
   /** A console's stream: what may be under way, and when an unfollowed one is taken for read. */
   consoleCreditBytes: 256 * 1024,
-  consoleQuietMs: 1_000,
+  consoleReadMs: 1_000,
   /** A holder without an answer for so long (the broker's grace and its TTL) has lost its lease. */
   holderSilenceMs: 90_000,
   /** One long poll of a holder, well under its TTL. */
@@ -144,6 +144,8 @@ export const limits = {
   removeTries: 20,
   /** An empty qcow2 has 200–400 KB of tables; a disk above this was written to. */
   emptyDiskBytes: 1024 * 1024,
+  /** A machine turned on counts as booting for so long, unless it says that it is up (H-17.4). */
+  rackBootMs: 45_000,
   /** A power-on never leaves the host less than this (H-1.8). */
   hostFreeMemoryMiB: 512,
   testenvsPerHost: 160,

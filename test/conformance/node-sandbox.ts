@@ -59,7 +59,7 @@ export async function openNodeSandbox(): Promise<NodeSandbox> {
   await writeFile(join(directory, "inside"), inside);
   const child = launch(
     "unshare",
-    ["-m", "sh", join(directory, "inside"), directory, String(port)],
+    ["-m", "-p", "-f", "--kill-child", "sh", join(directory, "inside"), directory, String(port)],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   let said = "";

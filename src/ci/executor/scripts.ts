@@ -78,7 +78,12 @@ export function prepareScript(
   for (const repo of job.facts.repos) {
     const directory = sourceDirectory(repo.project);
     const url = `${doorUrl}/${repo.project}`;
-    const want = repo.zuulRef ?? `refs/heads/${repo.branch}`;
+    const wanted = [
+      repo.zuulRef ?? repo.commit,
+      repo.baseCommit,
+      ...Object.values(repo.branches),
+    ].filter((want, index, all) => all.indexOf(want) === index);
+    const refspecs = wanted.map((want, index) => q(`+${want}:refs/rackyard/${index}`));
     const packed = Object.entries({ ...repo.branches, [repo.branch]: repo.baseCommit }).map(
       ([branch, commit]) => `${commit} refs/remotes/origin/${branch}`,
     );
@@ -86,7 +91,7 @@ export function prepareScript(
       `echo ${q(`workspace: ${repo.project} at ${repo.commit.slice(0, 12)}`)}`,
       `git init -q -b ${WORK_BRANCH} ${q(directory)}`,
       `cd ${q(directory)}`,
-      `fetch ${q(url)} ${q(`+${want}:refs/rackyard/tested`)} '+refs/heads/*:refs/rackyard/heads/*'`,
+      `fetch ${q(url)} ${refspecs.join(" ")}`,
       `git checkout -q -B ${WORK_BRANCH} ${q(repo.commit)}`,
       // the refs as frozen; what was only fetched to have the objects goes with its loose files
       `rm -rf .git/refs/rackyard`,

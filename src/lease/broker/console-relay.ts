@@ -56,7 +56,7 @@ export function openConsoleRelay(options: {
       const wake = (): void => done("news");
       stream.wake = wake;
       signal.addEventListener("abort", wake, { once: true });
-      if (!follow) timer = clock.after(limits.consoleQuietMs, () => done("quiet"));
+      if (!follow) timer = clock.after(limits.consoleReadMs, () => done("quiet"));
       if (signal.aborted) wake();
     });
   }
