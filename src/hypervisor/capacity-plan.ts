@@ -109,8 +109,9 @@ export function planCarve(
     return true;
   };
   for (const name of names) {
-    const wanted = kinds[name]!.count;
-    for (let n = 0; wanted !== "auto" && n < wanted; n++) {
+    const { count } = kinds[name]!;
+    const wanted = count === "auto" ? 0 : count;
+    for (let n = 0; n < wanted; n++) {
       if (take(name)) continue;
       const lacking = room === 0 ? ["carve.max"] : short(minus(left, shares.get(name)!));
       const why = `${wanted} TEs of kind ${name} do not fit, only ${n}: ${lacking.join(", ")}`;

@@ -83,6 +83,7 @@ function domain(it: DomainDescription, plan: string, once: Once | undefined): El
     ),
     element("memory", { unit: "MiB" }, String(it.memoryMiB)),
     element("vcpu", {}, String(it.cpus)),
+    it.flavour === "kvm" && element("iothreads", {}, "1"),
     ...(tested ? [] : [sysinfo(it)]),
     operatingSystem(it.flavour),
     ...(tested ? [] : [features(it), cpu(it.flavour)]),

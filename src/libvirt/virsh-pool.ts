@@ -30,6 +30,8 @@ export type VirshOptions = {
   readonly readers?: number;
   readonly changers?: number;
   readonly program?: string;
+  /** Longest wait for a reading command; default limits.virshQueryMs. */
+  readonly queryMs?: number;
 };
 
 /**
@@ -46,7 +48,7 @@ export function openVirsh(options: VirshOptions): Virsh {
   const change = (words: readonly string[]): Promise<string> =>
     pick(changers).command(words, actMs(words[0]));
   return {
-    query: (...words) => pick(readers).command(words, limits.virshQueryMs),
+    query: (...words) => pick(readers).command(words, options.queryMs ?? limits.virshQueryMs),
     change: (...words) => change(words),
     async changeByXml(words, xml) {
       const path = join(options.directory, `${randomBytes(8).toString("hex")}.xml`);
