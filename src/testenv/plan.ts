@@ -52,7 +52,7 @@ export function planTestenvs(wanted: readonly WantedTestenv[], found: FoundParts
     make("set-gate-accounts", "gate", "a TE's account is missing or too many", "none");
   }
   for (const one of there) planOne(one, found, make);
-  removeUnwanted(numbers, found, make);
+  removeUnwanted(there, found, make);
   return order(actions);
 }
 
@@ -117,15 +117,21 @@ function sameRule(a: PortRule, b: PortRule): boolean {
 }
 
 /** H-1.10: marked as ours and wanted by nobody; nothing else is ever touched. */
-function removeUnwanted(numbers: readonly number[], found: FoundParts, make: Make): void {
-  for (const { mark, name } of found.domains) {
-    if (mark?.kind !== "machine" || mark.host !== found.hostId || numbers.includes(mark.te))
-      continue;
+function removeUnwanted(there: readonly WantedTestenv[], found: FoundParts, make: Make): void {
+  const byNumber = new Map(there.map((one) => [one.te.number, one]));
+  const wanted = (number: number, uuid: string): boolean => {
+    const one = byNumber.get(number);
+    if (!one) return false;
+    // a machine too many of a TE in use goes when it is free again
+    return openTerms(one.te) !== null || one.parts.all.some(({ spec }) => spec.uuid === uuid);
+  };
+  for (const { mark, name, uuid } of found.domains) {
+    if (mark?.kind !== "machine" || mark.host !== found.hostId || wanted(mark.te, uuid)) continue;
     make("remove-domain", name, "ours, and no longer wanted", "none");
   }
   for (const name of found.bridges) {
     const number = Number(/^brbm(\d+)$/.exec(name)?.[1] ?? Number.NaN);
-    if (Number.isNaN(number) || numbers.includes(number)) continue;
+    if (Number.isNaN(number) || byNumber.has(number)) continue;
     make("remove-private-bridge", name, "ours, and no longer wanted", "none");
   }
 }
