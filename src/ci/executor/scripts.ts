@@ -94,9 +94,9 @@ export function prepareScript(
       `fetch ${q(url)} ${refspecs.join(" ")}`,
       `git checkout -q -B ${WORK_BRANCH} ${q(repo.commit)}`,
       // the refs as frozen; what was only fetched to have the objects goes with its loose files
-      `rm -rf .git/refs/rackyard`,
-      `printf '%s\\n' ${["# pack-refs with: peeled fully-peeled sorted", ...packed.sort(byRef)].map(q).join(" ")} >.git/packed-refs`,
-      `printf '[remote "origin"]\\n\\turl = file:///dev/null\\n\\tfetch = +refs/heads/*:refs/remotes/origin/*\\n' >>.git/config`,
+      "rm -rf .git/refs/rackyard",
+      `printf '%s\\n' ${[PACKED_REFS, ...packed.sort(byRef)].map(q).join(" ")} >.git/packed-refs`,
+      `printf '%s\\n' ${ORIGIN.map(q).join(" ")} >>.git/config`,
     );
   }
   for (const file of files) {
@@ -109,6 +109,14 @@ export function prepareScript(
   }
   return lines.join("\n");
 }
+
+const PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted";
+/** M-6: an origin that leads nowhere. */
+const ORIGIN = [
+  '[remote "origin"]',
+  "\turl = file:///dev/null",
+  "\tfetch = +refs/heads/*:refs/remotes/origin/*",
+];
 
 function byRef(x: string, y: string): number {
   const name = (line: string): string => line.slice(line.indexOf(" ") + 1);

@@ -16,40 +16,15 @@ import type { Config } from "../../model/config.ts";
 import type { ImageView, NodeState, NodeView } from "../../model/node.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import type { FromHost } from "../../session/session-port.ts";
-import type { LifeKind, Store } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { planPool } from "./plan.ts";
 import type { PoolAction, ProviderFact } from "./plan.ts";
 import { readRecipe } from "./recipe.ts";
 import type { Recipe } from "./recipe.ts";
-
-/** A node's durable body; its state is the row's. */
-export type NodeBody = {
-  readonly label: string;
-  readonly provider: string;
-  readonly address: string | null;
-  readonly hostKey: string | null;
-  readonly image: string;
-  readonly build: string | null;
-  readonly attempt: number;
-  readonly createdAt: string;
-  readonly readyAt: string | null;
-  readonly detail: string | null;
-};
-
-/** Search columns: a = label, b = provider, c = build. */
-export const nodeLife: LifeKind<NodeBody> = {
-  life: "node",
-  columns: (body) => ({ a: body.label, b: body.provider, c: body.build }),
-};
-
-type Node = { id: string; state: NodeState; createdMs: number; body: NodeBody };
-type HostState = {
-  hostId: string;
-  connected: boolean;
-  images: Map<string, { recipe: string; digest: string; sizeBytes: number; builtAt: string }>;
-  building: Map<string, string>;
-  imageFailures: Map<string, { count: number; retryAtMs: number; detail: string }>;
-};
+import { nodeLife } from "./record.ts";
+import type { NodeBody } from "./record.ts";
+import { imageViews, readyNodeOf, viewOf, whyNone } from "./views.ts";
+import type { HostState, Node } from "./views.ts";
 
 type NodesConfig = Config["nodes"];
 
@@ -435,58 +410,3 @@ const livingStates: readonly NodeState[] = [
   "deleting",
   "failed",
 ];
-
-function readyNodeOf(node: Node) {
-  const { label, provider, address, hostKey, image } = node.body;
-  return { id: node.id, label, provider, address: address ?? "", hostKey: hostKey ?? "", image };
-}
-
-function viewOf(node: Node): NodeView {
-  return { id: node.id, state: node.state, ...node.body };
-}
-
-function imageViews(
-  hosts: ReadonlyMap<string, HostState>,
-  recipes: ReadonlyMap<string, Recipe>,
-): ImageView[] {
-  return [...hosts].flatMap(([host, state]) =>
-    [...recipes].map(([name, recipe]): ImageView => {
-      const has = state.images.get(name);
-      const failed = state.imageFailures.get(name);
-      const building = state.building.get(name);
-      const current = has?.recipe === recipe.digest;
-      return {
-        name,
-        host,
-        state: current ? "ready" : failed && building === undefined ? "failed" : "building",
-        recipe: recipe.digest,
-        digest: has?.digest ?? null,
-        sizeBytes: has?.sizeBytes ?? null,
-        builtAt: has?.builtAt ?? null,
-        detail: current ? null : (building ?? failed?.detail ?? null),
-      };
-    }),
-  );
-}
-
-function whyNone(
-  label: string,
-  config: NodesConfig,
-  hosts: ReadonlyMap<string, HostState>,
-  nodes: readonly Node[],
-): string {
-  const wanted = config.labels[label];
-  if (!wanted) return `no label ${label} is configured`;
-  const serving = Object.entries(config.providers).filter(([, p]) => p.labels.includes(label));
-  if (serving.length === 0) return `no provider serves label ${label}`;
-  const connected = serving.filter(([name]) => hosts.get(name)?.connected);
-  if (connected.length === 0) return `no host that serves label ${label} is connected`;
-  const step = connected
-    .map(([name]) => hosts.get(name)?.building.get(wanted.image))
-    .find((building) => building !== undefined);
-  if (step !== undefined) return `image ${wanted.image} is being built (${step})`;
-  const booting = nodes.filter((n) => n.body.label === label && n.state === "building").length;
-  if (booting > 0) return `${booting} node(s) of label ${label} boot`;
-  const busy = nodes.filter((n) => n.state === "in-use").length;
-  return `all ${busy} nodes are in use, of ${serving.map(([, p]) => p.maxNodes).join(" + ")}`;
-}
