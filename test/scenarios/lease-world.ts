@@ -47,6 +47,7 @@ export async function openLeaseServer(
     log: silentLog,
     config: { holderTtlMs: 30_000, graceMs: 60_000, maxDurationMs: 4 * 3600_000, ...config },
     tenant: "default",
+    serverUrl: () => "http://server.example",
     tokenKey: Buffer.alloc(32, 7),
     filesDirectory: join(directory, "files"),
     sessions: (handler) =>

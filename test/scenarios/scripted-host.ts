@@ -143,7 +143,12 @@ export function openScriptedHost(options: {
 
   function act(message: ToHost): void {
     heard.push(message);
-    if (held.has(message.kind)) return void parked.push(message);
+    // in order: what follows a message that is held back waits behind it
+    if (parked.length > 0 || held.has(message.kind)) return void parked.push(message);
+    perform(message);
+  }
+
+  function perform(message: ToHost): void {
     const rack = "testenv" in message ? racks[(message.testenv ?? 0) - 1] : undefined;
     if (message.kind === "prepare" && rack) {
       const { testenv, lease } = message;
@@ -219,11 +224,7 @@ export function openScriptedHost(options: {
     /** Answers again, and what was held back first. */
     resume(kind: string): void {
       held.delete(kind);
-      const again = parked.filter((message) => message.kind === kind);
-      for (const message of again) {
-        parked.splice(parked.indexOf(message), 1);
-        act(message);
-      }
+      for (const message of parked.splice(0)) perform(message);
       if (kind === "reset") racks.forEach(finishReset);
     },
     /** Ends a lease by itself (L7). */

@@ -38,6 +38,8 @@ export type BrokerOptions = {
     readonly maxDurationMs: number;
   };
   readonly tenant: string;
+  /** `http://…`, known when the API listens. */
+  readonly serverUrl: () => string;
   /** The server's secret, from which leases' tokens are made (at least 32 bytes). */
   readonly tokenKey: Uint8Array;
   /** Where the hosts' files of leases are kept. */
@@ -146,6 +148,7 @@ export async function openBroker(options: BrokerOptions) {
     watchers,
     tenant: options.tenant,
     send: hostSide.send,
+    serverUrl: options.serverUrl,
     stopping: () => stopping,
     onFile: (lease, name, bytes) => options.onEvent("lease", lease, "file", { name, bytes }),
   });

@@ -37,6 +37,8 @@ export type LeaseViewsOptions = {
   readonly watchers: Watchers;
   readonly tenant: string;
   readonly send: (hostId: string, message: ToHost) => void;
+  /** Where holders reach this server, for the TE data's `lease.renew`. */
+  readonly serverUrl: () => string;
   /** The program is stopping: streams that end now are not their holders' doing. */
   readonly stopping: () => boolean;
   readonly onFile: (lease: string, name: string, bytes: number) => void;
@@ -152,7 +154,9 @@ export function openLeaseViews(options: LeaseViewsOptions) {
       const te = grant && loop.ledger.testenvs.get(grant.te);
       if (!te) return fail("lease-over", `lease ${id} is over`);
       const { hostId, number: testenv } = te;
-      return data.get({ hostId, testenv, lease: id, epoch: String(grant.epoch) });
+      const made = await data.get({ hostId, testenv, lease: id, epoch: String(grant.epoch) });
+      const renew = `${options.serverUrl()}/v1/leases/${id}/renew`;
+      return { ...made, lease: { ...objectOf(made["lease"]), token, renew } };
     },
 
     async renew(id: string, token: string): Promise<LeaseView> {
@@ -239,6 +243,10 @@ export function openLeaseViews(options: LeaseViewsOptions) {
       options.onFile(id, name, await files.store(id, name, body));
     },
   };
+}
+
+function objectOf(value: unknown): object {
+  return typeof value === "object" && value !== null ? value : {};
 }
 
 /** A sign of life of a lease that may end in this very moment. */

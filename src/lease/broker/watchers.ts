@@ -42,7 +42,7 @@ export function openWatchers(clock: Clock): Watchers {
     next,
     moved(leases) {
       if (leases.size === 0) return;
-      for (const watcher of [...watchers]) {
+      for (const watcher of watchers) {
         if (leases.has(watcher.lease)) watcher.wake();
         else watcher.later ??= clock.after(limits.leaseStreamMs, watcher.wake);
       }

@@ -48,9 +48,10 @@ function aliveUntilMs(policy: Policy, lease: Lease): number {
   return seenMs + policy.holderTtlMs;
 }
 
+/** A moment later than asked for: who will not wait at all is still granted what is free. */
 function waitOverMs(lease: Lease): number {
   const seconds = lease.request.waitSeconds;
-  return seconds === undefined ? Infinity : lease.createdAtMs + seconds * 1_000;
+  return seconds === undefined ? Infinity : lease.createdAtMs + seconds * 1_000 + 1;
 }
 
 function leaseDueMs(policy: Policy, lease: Lease): number {

@@ -1,0 +1,59 @@
+/**
+ * `rackyard te …`: test environments, their states, epochs and certificates, through the API.
+ */
+import type { TestenvView } from "../model/testenv.ts";
+import { pairs, stateText } from "./fleet.ts";
+import type { Output } from "./output.ts";
+import type { Program, Verb } from "./program.ts";
+
+export function addTestenvCommands(program: Program): void {
+  program.noun("te", "Test environments: racks, their states and certificates");
+  program.add("te list", listVerb);
+  program.add("te show", showVerb);
+  program.add("te certificate", certificateVerb);
+}
+
+const listVerb: Verb = {
+  summary: "Test environments",
+  example: "rackyard te list",
+  async run({ client, out }) {
+    const items = await (await client()).testenvs.list();
+    out.result({ items, next: null }, () => listText(out, items));
+  },
+};
+
+function listText(out: Output, items: readonly TestenvView[]): string {
+  return out.table(
+    ["te", "kind", "state", "epoch", "lease", "machines", "labels", "detail"],
+    items.map((te) => [
+      te.id,
+      te.kind,
+      stateText(out, te.state) + (te.draining ? " (draining)" : ""),
+      te.epoch,
+      te.lease?.slice(0, 8) ?? "–",
+      `${te.machines.count} × ${te.machines.memoryMiB} MiB`,
+      te.labels.join(" ") || "–",
+      te.detail ?? "",
+    ]),
+  );
+}
+
+const showVerb: Verb = {
+  summary: "One test environment",
+  example: "rackyard te show here:1",
+  args: "<te>",
+  async run({ client, out }, { args }) {
+    const te = await (await client()).testenvs.get(args[0] ?? "");
+    out.result(te, () => pairs(out, te));
+  },
+};
+
+const certificateVerb: Verb = {
+  summary: "The proof of its latest reset, signed by its host",
+  example: "rackyard te certificate here:1",
+  args: "<te>",
+  async run({ client, out }, { args }) {
+    const certificate = await (await client()).testenvs.certificate(args[0] ?? "");
+    out.result(certificate, () => pairs(out, certificate));
+  },
+};
