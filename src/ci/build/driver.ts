@@ -84,9 +84,9 @@ export function openBuildDriver(options: DriverOptions) {
       prepare: (live, signal) =>
         onNode(live, signal, async (job) => {
           await archive.begin(live.build.record.facts);
-          return executor.prepare(job, live.abort.signal);
+          return executor.prepare(job, cutBy(live, signal));
         }),
-      run: (live, signal) => onNode(live, signal, (job) => executor.run(job, live.abort.signal)),
+      run: (live, signal) => onNode(live, signal, (job) => executor.run(job, cutBy(live, signal))),
       collect: async (live, signal) => {
         const { record } = live.build;
         await archive.begin(record.facts);
@@ -117,6 +117,10 @@ export function openBuildDriver(options: DriverOptions) {
       abort: (live) => Promise.resolve(live.abort.abort()),
       "release-rack": (live) => rackSide.giveBack(live),
     };
+
+  /** The build is stopped, or the server ends. */
+  const cutBy = (live: Live, signal: AbortSignal): AbortSignal =>
+    AbortSignal.any([live.abort.signal, signal]);
 
   /** One step of the executor; what it throws is an executor that died (F-0). */
   async function onNode(

@@ -40,6 +40,7 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
         if (live.build.state !== "waiting") return await release(asked);
         follow(live, asked);
         await post(live.id, { kind: "asked", lease: asked.id });
+        if (signal.aborted) return;
         // Stopped in between: the record does not know of it, so nobody else gives it back.
         if (live.build.record.lease !== asked.id) await release(asked);
         return;
@@ -85,8 +86,9 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
         live.held = held;
         const rack = held && { te: held.te, epoch: held.epoch, host: held.host };
         const event = { kind: "acquired", node, nodeReadyMs: clock.wallMs(), rack } as const;
-        scope.spawn(`build ${live.id} acquired`, async () => {
+        scope.spawn(`build ${live.id} acquired`, async (over) => {
           await post(live.id, event);
+          if (over.aborted) return;
           // Stopped in between: releasing does not know of the node.
           if (live.build.record.node?.id !== node.id) await driver.returnNode(node);
         });
