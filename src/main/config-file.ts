@@ -1,0 +1,229 @@
+/**
+ * Finds and reads `rackyard.yaml` (surface.md §3): `--config`, else the state directory's, else
+ * /etc for the default state alone, else the built-in defaults; then `--set key=value` above all.
+ * Every fault at once with its place. Paths come out absolute: relative to the file that says
+ * them, to the state directory where there is none. Nothing here starts anything.
+ */
+import { dirname, isAbsolute, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
+import { fail, isRackyardError } from "../base/errors.ts";
+import type { FieldFault } from "../base/errors.ts";
+import { readTextIfAny } from "../base/files.ts";
+import { checkYaml, faultAt, parseYaml } from "../base/yaml-file.ts";
+import type { YamlFile } from "../base/yaml-file.ts";
+import { checkLayout, builtinVotes } from "../ci/layout/layout.ts";
+import { readLayoutFiles } from "../ci/layout/reader.ts";
+import type { Surroundings } from "../ci/layout/layout.ts";
+import { configSchema } from "../model/config.ts";
+import type { Config } from "../model/config.ts";
+
+export type ConfigWhere = {
+  /** Absolute. */
+  readonly state: string;
+  /** It is the default state directory: /etc counts. */
+  readonly isDefault: boolean;
+  readonly config?: string | undefined;
+  /** `key=value`, the value in YAML. */
+  readonly set?: readonly string[];
+};
+
+export type ConfigFile = {
+  readonly config: Config;
+  /** The file that was read; null: the built-in defaults. */
+  readonly file: string | null;
+  /** As written, defaults left out: tells what somebody chose. */
+  readonly given: unknown;
+  readonly layoutDirectory: string;
+  /** `program:…` is the program's own. */
+  readonly absolute: (path: string) => string;
+};
+
+export const etcConfig = "/etc/rackyard/rackyard.yaml";
+const program = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Throws `bad-config` with every fault. */
+export async function readConfig(where: ConfigWhere): Promise<ConfigFile> {
+  const { read, faults } = await tryConfig(where);
+  if (read) return read;
+  const first = faults[0]!;
+  const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : "";
+  return fail(
+    "bad-config",
+    `the configuration is wrong: ${first.pointer}: ${first.detail}${more}`,
+    {
+      faults,
+      remedy: "docs/config.md names every key; rackyard check-config shows every fault",
+    },
+  );
+}
+
+/** What the layout may name, by this configuration. */
+export function layoutSurroundings(config: Config): Surroundings {
+  return {
+    labels: Object.keys(config.nodes.labels),
+    connections: Object.keys(config.connections),
+    votes: builtinVotes,
+  };
+}
+
+export type CheckedConfig = {
+  readonly file: string | null;
+  readonly layout: string | null;
+  readonly pipelines: number;
+  readonly jobs: number;
+  readonly projects: number;
+  /** Of the configuration, else of the layout. */
+  readonly faults: readonly FieldFault[];
+};
+
+/** `check-config [FILE]`: the configuration and the layout it names, without a server. */
+export async function checkConfig(where: ConfigWhere): Promise<CheckedConfig> {
+  const nothing = { layout: null, pipelines: 0, jobs: 0, projects: 0 };
+  const { read, faults } = await tryConfig(where);
+  if (!read) return { file: where.config ?? null, ...nothing, faults };
+  const { file, layoutDirectory } = read;
+  try {
+    const files = await readLayoutFiles(layoutDirectory);
+    const checked = checkLayout(files, layoutSurroundings(read.config));
+    return {
+      file,
+      layout: layoutDirectory,
+      pipelines: checked.layout.pipelines.size,
+      jobs: checked.layout.jobs.size,
+      projects: checked.layout.projects.size,
+      faults: checked.faults,
+    };
+  } catch (error) {
+    if (!isRackyardError(error, "bad-layout")) throw error;
+    // A new installation has no layout folder yet: the first start writes one.
+    const missing = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
+    if (missing && file === null) return { file, ...nothing, faults: [] };
+    const fault = { pointer: layoutDirectory, code: "bad-layout", detail: error.message };
+    return { file, ...nothing, layout: layoutDirectory, faults: [fault] };
+  }
+}
+
+type Tried = { read: ConfigFile; faults: [] } | { read: undefined; faults: FieldFault[] };
+
+async function tryConfig(where: ConfigWhere): Promise<Tried> {
+  const found = await findFile(where);
+  const yaml = parseYaml(found.file ?? "the defaults", found.text);
+  if (yaml.faults.length > 0) return { read: undefined, faults: [...yaml.faults] };
+  const setting = applySettings(yaml.value ?? {}, where.set ?? []);
+  const located = { ...yaml, value: setting.value, placeOf: placesOf(yaml, setting.paths) };
+  const checked = checkYaml(located, configSchema);
+  const faults = [...setting.faults, ...checked.faults];
+  if (checked.value) faults.push(...namesNotThere(located, checked.value));
+  if (!checked.value || faults.length > 0) {
+    return { read: undefined, faults: faults.map(withoutPlaceOfSetting) };
+  }
+  const base = found.file === null ? where.state : dirname(found.file);
+  const absolute = (path: string): string => {
+    if (path.startsWith("program:")) return join(program, path.slice("program:".length));
+    return isAbsolute(path) ? path : join(base, path);
+  };
+  const config = checked.value;
+  return {
+    read: {
+      config,
+      file: found.file,
+      given: setting.value,
+      layoutDirectory: absolute(config.server.layout),
+      absolute,
+    },
+    faults: [],
+  };
+}
+
+async function findFile(where: ConfigWhere): Promise<{ file: string | null; text: string }> {
+  const given = where.config;
+  const candidates =
+    given === undefined
+      ? [join(where.state, "rackyard.yaml"), ...(where.isDefault ? [etcConfig] : [])]
+      : [given];
+  for (const file of candidates) {
+    const text = await readTextIfAny(file).catch((error: unknown) =>
+      fail("bad-config", `${file} cannot be read`, { cause: error }),
+    );
+    if (text !== undefined) return { file, text };
+  }
+  if (given !== undefined) fail("bad-config", `there is no file ${given}`);
+  return { file: null, text: "" };
+}
+
+type Setting = { value: unknown; paths: string[][]; faults: FieldFault[] };
+
+/** `--set a.b=value`: the value is YAML, so that lists and numbers can be said. */
+function applySettings(file: unknown, set: readonly string[]): Setting {
+  const value = structuredClone(file);
+  const paths: string[][] = [];
+  const faults: FieldFault[] = [];
+  for (const setting of set) {
+    const at = setting.indexOf("=");
+    const key = setting.slice(0, Math.max(at, 0));
+    const path = key.split(".");
+    const fault = (detail: string): void => {
+      faults.push({ pointer: `--set ${setting}`, code: "bad-setting", detail });
+    };
+    if (at < 1 || path.includes("")) {
+      fault("must be key=value, e.g. server.anonymousRead=off");
+      continue;
+    }
+    try {
+      put(value, path, parse(setting.slice(at + 1)) as unknown);
+      paths.push(path);
+    } catch (error) {
+      fault((error as Error).message);
+    }
+  }
+  return { value, paths, faults };
+}
+
+function put(root: unknown, path: readonly string[], value: unknown): void {
+  let at = root;
+  for (const [depth, step] of path.entries()) {
+    if (typeof at !== "object" || at === null || Array.isArray(at)) {
+      throw new Error(`${path.slice(0, depth).join(".") || "the file"} is no map`);
+    }
+    const map = at as Record<string, unknown>;
+    if (step === "__proto__") throw new Error("is no key");
+    if (depth === path.length - 1) map[step] = value;
+    else at = map[step] ??= {};
+  }
+}
+
+/** A value that the command line set has its place there. */
+function placesOf(yaml: YamlFile, paths: readonly string[][]): YamlFile["placeOf"] {
+  return (path, key) => {
+    const set = paths.find((own) => own.every((step, depth) => String(path[depth]) === step));
+    if (set) return { file: `--set ${set.join(".")}`, line: 1, column: 1 };
+    return yaml.placeOf(path, key);
+  };
+}
+
+function withoutPlaceOfSetting(fault: FieldFault): FieldFault {
+  if (!fault.pointer.startsWith("--set ")) return fault;
+  return { ...fault, pointer: fault.pointer.replace(/:1:1$/, "") };
+}
+
+/** One part of the configuration names another that is not there. */
+function namesNotThere(yaml: YamlFile, config: Config): FieldFault[] {
+  const { images, labels, providers } = config.nodes;
+  const faults: FieldFault[] = [];
+  const check = (path: (string | number)[], name: string, what: string, known: object): void => {
+    if (Object.hasOwn(known, name)) return;
+    const there = Object.keys(known).join(", ") || "none";
+    const detail = `${path.join(".")}: there is no ${what} ${name}; there are: ${there}`;
+    faults.push(faultAt(yaml.placeOf(path), `unknown-${what.replace(" ", "-")}`, detail));
+  };
+  for (const [name, label] of Object.entries(labels)) {
+    check(["nodes", "labels", name, "image"], label.image, "image", images);
+  }
+  for (const [name, provider] of Object.entries(providers)) {
+    for (const [index, label] of provider.labels.entries()) {
+      check(["nodes", "providers", name, "labels", index], label, "node label", labels);
+    }
+  }
+  return faults;
+}
