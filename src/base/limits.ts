@@ -45,6 +45,8 @@ export const limits = {
   longPollMs: 60_000,
   /** Events kept for `Last-Event-ID` (surface.md §5). */
   eventBacklog: 10_000,
+  /** Archive swept, repositories packed, this often. */
+  housekeepingMs: 3600_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
   /** A console asked for without following it: quiet for so long, it is read to its end. */
@@ -219,6 +221,8 @@ export const limits = {
   nodeLaunchAttempts: 3,
   nodeLaunchMs: 240_000,
   /** ci.md T-3. */
+  /** A node that no server has claimed for so long is removed by its host (H-17.3). */
+  nodeUnclaimedMs: 3600_000,
   nodeDeleteMs: 600_000,
   /** More than one machine can carry; a mistyped maxNodes stops here. */
   nodesPerProvider: 100,

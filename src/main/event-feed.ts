@@ -117,16 +117,39 @@ async function newestSeq(store: Store): Promise<number> {
 function eventOf(event: LifeEvent, topic: ApiEvent["topic"]): ApiEvent {
   const body = event.body as Record<string, unknown>;
   const facts = shown.flatMap((name) => {
-    const value = body[name];
-    const plain = ["string", "number", "boolean"].includes(typeof value);
-    return plain ? [[name, value] as const] : [];
+    const value = places.map((place) => valueAt(body, [...place, name])).find(isPlain);
+    return value === undefined ? [] : [[name, value] as const];
   });
   return {
     id: event.seq,
     topic,
     at: isoTime(event.atMs),
-    subject: event.id,
+    // A change is known by its number; its row's id is longer, to be sorted by.
+    subject: topic === "change" ? String(body["number"] ?? event.id) : event.id,
     event: event.event,
     body: { ...Object.fromEntries(facts), life: event.life, from: event.from, to: event.to },
   };
+}
+
+/** Where lives keep their facts: on top, in what was frozen, in the change they are about. */
+const places: readonly (readonly (string | number)[])[] = [
+  [],
+  ["facts"],
+  ["facts", "changes", -1],
+  ["change"],
+  ["rack"],
+];
+
+function isPlain(value: unknown): value is string | number | boolean {
+  return ["string", "number", "boolean"].includes(typeof value);
+}
+
+function valueAt(value: unknown, path: readonly (string | number)[]): unknown {
+  let at: unknown = value;
+  for (const step of path) {
+    if (Array.isArray(at) && typeof step === "number") at = at.at(step);
+    else if (typeof at === "object" && at !== null) at = (at as Record<string, unknown>)[step];
+    else return undefined;
+  }
+  return at;
 }

@@ -1,0 +1,130 @@
+/**
+ * The program `server` (surface.md §1): locks its state directory, opens its parts in order,
+ * serves, and stops in reverse. One process: store, broker, review system, merger, node pool,
+ * executor, archive, scheduler, API. What each part does is the part's.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { AssertionError } from "../base/assert.ts";
+import { systemClock } from "../base/clock.ts";
+import { describeError, isRackyardError } from "../base/errors.ts";
+import { lockFile, readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { openFileLog } from "../base/log.ts";
+import type { Log } from "../base/log.ts";
+import { openScope } from "../base/scope.ts";
+import type { Scope } from "../base/scope.ts";
+import type { CliContext } from "../cli/context.ts";
+import { openSqliteStore } from "../store/store.ts";
+import { readPidFile, removePidFile, writePidFile } from "./pid-file.ts";
+import { placesOf } from "./places.ts";
+import type { Places } from "./places.ts";
+import { openServerParts } from "./server/parts.ts";
+import type { OpenServer } from "./server/parts.ts";
+import { version } from "./version.ts";
+
+export async function runServer(context: CliContext): Promise<number> {
+  const { globals, out } = context;
+  const places = placesOf(globals.state);
+  await makePlaces(places);
+  await using _lock = await lockFile(places.lock("server"), `the state directory ${places.state}`);
+  const log = openFileLog(places.logFile("server"));
+  await writePidFile(places.pidFile("server"), process.pid, version);
+  const crash = new AbortController();
+  const scope = openScope((task, error) => {
+    log.error({ err: error, task }, "a task failed");
+    // The world's refusals are told; our own mistakes end the program, which starts again.
+    if (!isRackyardError(error)) crash.abort(error);
+  });
+  const unexpected = (error: unknown): void => crash.abort(error);
+  process.on("uncaughtException", unexpected).on("unhandledRejection", unexpected);
+  try {
+    log.info({ version, pid: process.pid, state: places.state }, "server starts");
+    await using store = await openSqliteStore(places.database);
+    await using server = await openServerParts({
+      places,
+      globals,
+      store,
+      log,
+      scope,
+      clock: systemClock,
+      leaseKey: await keptKey(`${places.keys}/lease-token`),
+    });
+    const hangUp = (): void => void reloadQuietly(server, log);
+    process.on("SIGHUP", hangUp);
+    log.info({ urls: server.urls }, "server is ready");
+    out.talk(`server: ${server.urls.join(", ")}`);
+    await using _ready = await tellReady(places, server);
+    await stopAsked(context.signal, crash.signal);
+    log.info({}, "server stops");
+    process.off("SIGHUP", hangUp);
+    await closeScope(scope, log, () => server.beginStop());
+  } catch (error) {
+    log.error({ err: error }, "server ends by an error");
+    throw error;
+  } finally {
+    process.off("uncaughtException", unexpected).off("unhandledRejection", unexpected);
+    await removePidFile(places.pidFile("server"));
+  }
+  if (!crash.signal.aborted) return 0;
+  log.error({ err: crash.signal.reason }, "server ends by its own mistake");
+  throw asMistake(crash.signal.reason);
+}
+
+/** Where no supervisor tells clients where the server is, the server does. */
+async function tellReady(places: Places, server: OpenServer): Promise<AsyncDisposable> {
+  const supervised = (await readPidFile(places.pidFile("up"))) !== undefined;
+  if (!supervised) {
+    await writeFileAtomic(places.ready, `${JSON.stringify(await server.status())}\n`);
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      if (!supervised) await rm(places.ready, { force: true });
+    },
+  };
+}
+
+/** Builds under way are kept as they stand; their next server takes them up (X-4). */
+async function closeScope(scope: Scope, log: Log, first: () => void): Promise<void> {
+  first();
+  await scope.close().catch((error: unknown) => {
+    log.error({ error: describeError(error) }, "a part did not close");
+  });
+}
+
+async function reloadQuietly(server: OpenServer, log: Log): Promise<void> {
+  try {
+    const now = await server.reload();
+    log.info(now, "configuration and layout read again");
+  } catch (error) {
+    log.error({ error: describeError(error) }, "not read again: the old ones stay");
+  }
+}
+
+function stopAsked(stop: AbortSignal, crash: AbortSignal): Promise<void> {
+  const either = AbortSignal.any([stop, crash]);
+  return new Promise((resolve) => {
+    if (either.aborted) resolve();
+    else either.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+function asMistake(reason: unknown): Error {
+  return reason instanceof Error ? reason : new AssertionError(String(reason));
+}
+
+async function makePlaces(places: Places): Promise<void> {
+  for (const path of [places.run, places.server, places.log, places.bin, places.archive]) {
+    await mkdir(path, { recursive: true });
+  }
+  await mkdir(places.keys, { recursive: true, mode: 0o700 });
+  await mkdir(places.sockets, { recursive: true, mode: 0o755 });
+}
+
+/** 32 random bytes of our own, made at the first start. */
+async function keptKey(path: string): Promise<Buffer> {
+  const kept = await readTextIfAny(path);
+  if (kept !== undefined) return Buffer.from(kept.trim(), "hex");
+  const key = randomBytes(32);
+  await writeFileAtomic(path, `${key.toString("hex")}\n`, 0o600);
+  return key;
+}
