@@ -6,7 +6,6 @@
  */
 import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parse } from "yaml";
 import { fail, isRackyardError } from "../base/errors.ts";
 import type { FieldFault } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
@@ -170,27 +169,27 @@ function applySettings(file: unknown, set: readonly string[]): Setting {
       fault("must be key=value, e.g. server.anonymousRead=off");
       continue;
     }
-    try {
-      put(value, path, parse(setting.slice(at + 1)) as unknown);
-      paths.push(path);
-    } catch (error) {
-      fault((error as Error).message);
-    }
+    const said = parseYaml(`--set ${key}`, setting.slice(at + 1));
+    const problem = said.faults[0]?.detail ?? put(value, path, said.value);
+    if (problem === undefined) paths.push(path);
+    else fault(problem);
   }
   return { value, paths, faults };
 }
 
-function put(root: unknown, path: readonly string[], value: unknown): void {
+/** Puts a value in its place; gives what is in the way. */
+function put(root: unknown, path: readonly string[], value: unknown): string | undefined {
   let at = root;
   for (const [depth, step] of path.entries()) {
     if (typeof at !== "object" || at === null || Array.isArray(at)) {
-      throw new Error(`${path.slice(0, depth).join(".") || "the file"} is no map`);
+      return `${path.slice(0, depth).join(".") || "the file"} is no map`;
     }
+    if (step === "__proto__") return `${step} is no key`;
     const map = at as Record<string, unknown>;
-    if (step === "__proto__") throw new Error("is no key");
     if (depth === path.length - 1) map[step] = value;
     else at = map[step] ??= {};
   }
+  return undefined;
 }
 
 /** A value that the command line set has its place there. */
