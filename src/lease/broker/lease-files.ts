@@ -13,7 +13,8 @@ import { isUuid } from "../../base/ids.ts";
 import { limits } from "../../base/limits.ts";
 import type { Random } from "../../base/random.ts";
 
-const NAMES = /^(?:console-[a-z0-9][a-z0-9._-]{0,80}\.log|timeline\.jsonl|certificate\.json)$/;
+const NAMES =
+  /^(?:console-[A-Za-z0-9][A-Za-z0-9._-]{0,80}\.log|timeline\.jsonl|certificate\.json)$/;
 
 export type LeaseFiles = {
   list(lease: string): Promise<{ name: string; bytes: number }[]>;

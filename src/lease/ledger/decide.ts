@@ -75,6 +75,10 @@ function drain(draft: Draft, id: string, on: boolean): Refusal | null {
   if (!te || te.life.kind === "removed") {
     return { code: "not-found", detail: `there is no test environment ${id}` };
   }
+  if (!on && te.draining && draft.hosts.get(te.hostId)?.open !== true) {
+    const detail = `the host of ${id} is away, and would go on draining`;
+    return { code: "conflict", detail, remedy: "try again when it is connected" };
+  }
   changeTestenv(draft, id, { draining: on }, on ? "drained" : "undrained");
   draft.effects.push({ kind: "drain", hostId: te.hostId, number: te.number, on });
   return null;

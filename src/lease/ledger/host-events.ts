@@ -92,6 +92,10 @@ function onOpen(draft: Draft, hostId: string): void {
   const open: Host = { ...host, open: true, state: "connected", lastSeenMs: draft.nowMs };
   if (host.state === "connected") draft.hosts.set(hostId, open);
   else putHost(draft, open, "connected", host.state);
+  for (const te of draft.testenvs.values()) {
+    if (te.hostId !== hostId || !te.draining) continue;
+    draft.effects.push({ kind: "drain", hostId, number: te.number, on: true });
+  }
 }
 
 /** The session is gone: nothing can be sent, so nothing is granted; lost only after the grace. */
@@ -120,6 +124,11 @@ function onInterrupted(draft: Draft, said: Extract<HostSaid, { kind: "interrupte
   if (lease.interruptions.some((known) => JSON.stringify(known) === JSON.stringify(entry))) return;
   const noted = { ...lease, interruptions: [...lease.interruptions, entry] };
   putLease(draft, noted, "interrupted", lease.state.kind);
+}
+
+/** Said before our last offer reached the host, or by a host whose disk is an old one. */
+function isOld(te: TestenvRecord, epoch: number): boolean {
+  return epoch < Math.max(te.awaited, te.hostEpoch);
 }
 
 /** The lease of that very grant, or undefined: what is said of any other is old. */
@@ -151,11 +160,13 @@ function onEpochTooLow(
   const highest = Math.max(te.epoch, te.hostEpoch, said.highest);
   alarm(draft, te.id, `its host knows epoch ${said.highest}, ${said.epoch} was offered`);
   if (lease?.state.kind === "preparing") {
-    changeTestenv(draft, te.id, { epoch: highest + 1, hostEpoch: said.highest }, "moved-up");
-    moveLease(draft, lease, { kind: "moved-up", epoch: highest + 1 });
+    const epoch = highest + 1;
+    changeTestenv(draft, te.id, { epoch, awaited: epoch, hostEpoch: said.highest }, "moved-up");
+    moveLease(draft, lease, { kind: "moved-up", epoch });
     return;
   }
-  changeTestenv(draft, te.id, { epoch: highest, hostEpoch: said.highest }, "moved-up");
+  const known = { epoch: highest, awaited: said.highest, hostEpoch: said.highest };
+  changeTestenv(draft, te.id, known, "moved-up");
   // What it was prepared for is gone, and the host never began: only a new proof says it is clean.
   if (te.life.kind === "resetting") askReset(draft, te);
 }
@@ -170,7 +181,7 @@ function onResetting(
   te: TestenvRecord,
   said: Extract<HostSaid, { kind: "resetting" }>,
 ): void {
-  if (said.epoch < te.epoch) return;
+  if (isOld(te, said.epoch)) return;
   endOnRack(draft, te, said.epoch, said.reason, said.endedAt);
   const epochs = { epoch: Math.max(te.epoch, said.epoch), hostEpoch: said.epoch };
   moveTestenv(draft, te.id, { kind: "fenced", lease: said.lease }, epochs);
@@ -196,7 +207,7 @@ function onProved(
   te: TestenvRecord,
   said: Extract<HostSaid, { kind: "proved" }>,
 ): void {
-  if (said.epoch < te.epoch) return;
+  if (isOld(te, said.epoch)) return;
   const lease = leaseOn(draft, te.id);
   if (lease) {
     // Reset and proved while we thought it in someone's hands: we missed the end.
@@ -215,7 +226,7 @@ function onFaulty(
   te: TestenvRecord,
   said: Extract<HostSaid, { kind: "faulty" }>,
 ): void {
-  if (said.epoch < te.epoch) return;
+  if (isOld(te, said.epoch)) return;
   loseRack(draft, te.id);
   const epochs = { epoch: Math.max(te.epoch, said.epoch), hostEpoch: said.epoch };
   moveTestenv(draft, te.id, { kind: "failed", detail: said.detail }, epochs);

@@ -76,6 +76,8 @@ export type TestenvRecord = {
   readonly epoch: number;
   /** Highest epoch that the host itself confirmed. */
   readonly hostEpoch: number;
+  /** What the host says of a lower epoch is old: an offer of this one is on its way to it. */
+  readonly awaited: number;
   readonly draining: boolean;
   readonly life: TestenvLife;
   /** The latest that held. */

@@ -84,12 +84,17 @@ function register(draft: Draft, host: Host, { report }: CheckedReport): string {
       report: told,
       epoch: 0,
       hostEpoch: 0,
+      awaited: 0,
       draining: false,
       life: { kind: "offline", owed: null },
       certificate: null,
     };
     putTestenv(draft, te, "registered", null);
-  } else changeTestenv(draft, id, { report: told, hostId: host.id }, "reported");
+  } else if (known.hostId !== host.id) {
+    // another host of this name: what the old one had confirmed binds only our next epoch
+    const anew = { hostId: host.id, hostEpoch: 0, awaited: 0, certificate: null };
+    changeTestenv(draft, id, { ...anew, report: told }, "registered");
+  } else changeTestenv(draft, id, { report: told }, "reported");
   return id;
 }
 
@@ -101,12 +106,10 @@ function register(draft: Draft, host: Host, { report }: CheckedReport): string {
 function adoptReport(draft: Draft, id: string, checked: CheckedReport, afresh: boolean): void {
   const te = draft.testenvs.get(id)!;
   const told = Number(checked.report.epoch);
-  if (!afresh && told < te.epoch) return;
+  if (!afresh && told < te.awaited) return;
   const lease = leaseOn(draft, id);
-  if (lease) {
-    const still = settleLease(draft, te, lease, checked, afresh);
-    if (still) return;
-  }
+  if (lease && settleLease(draft, te, lease, checked, afresh)) return;
+  if (afresh) changeTestenv(draft, id, { awaited: told }, "heard");
   adoptState(draft, id, checked);
 }
 
@@ -124,7 +127,8 @@ function settleLease(
   const inHands = report.state === "leased" || report.state === "preparing";
   if (theirs && inHands) {
     if (lease.state.kind === "ending" && afresh) sendEnd(draft, te, grant, lease);
-    if (lease.state.kind === "preparing" && afresh) restartWait(draft, lease);
+    // asked twice, the host answers twice: its first answer may have been lost
+    if (lease.state.kind === "preparing" && afresh) offerAgain(draft, te, lease, grant);
     return true;
   }
   if (!afresh && theirs && report.state === "resetting") return true; // its own message follows
@@ -142,7 +146,7 @@ function settleLease(
   return false;
 }
 
-/** The host has not got our offer: it is clean as before, and gets it again. */
+/** The host may not have got our offer, or we not its answer: it gets the same again. */
 function offerAgain(draft: Draft, te: TestenvRecord, lease: Lease, grant: Grant): void {
   restartWait(draft, lease);
   const { hostId, number } = te;
