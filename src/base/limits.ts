@@ -148,8 +148,6 @@ export const limits = {
   emptyDiskBytes: 1024 * 1024,
   /** A machine turned on counts as booting for so long, unless it says that it is up (H-17.4). */
   rackBootMs: 45_000,
-  /** A power-on never leaves the host less than this (H-1.8). */
-  hostFreeMemoryMiB: 512,
   testenvsPerHost: 160,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,
@@ -179,7 +177,9 @@ export const limits = {
   commentBytes: 16_384,
 
   // --- layout
+  /** Files of a layout folder, and the largest: far beyond what people write. */
   layoutFiles: 500,
+  /** One of them. */
   layoutFileBytes: 1024 * 1024,
 
   // --- queues

@@ -13,7 +13,7 @@ import { checkYaml, faultAt, parseYaml } from "../base/yaml-file.ts";
 import type { YamlFile } from "../base/yaml-file.ts";
 import { checkLayout, builtinVotes } from "../ci/layout/layout.ts";
 import { readLayoutFiles } from "../ci/layout/reader.ts";
-import type { Surroundings } from "../ci/layout/layout.ts";
+import type { Surroundings } from "../ci/layout/checks.ts";
 import { configSchema } from "../model/config.ts";
 import type { Config } from "../model/config.ts";
 

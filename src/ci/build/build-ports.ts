@@ -109,7 +109,7 @@ export type Archive = {
   begin(facts: BuildFacts): Promise<void>;
   /** A line of our own into the build's console. */
   say(buildId: string, text: string): void;
-  /** Closes the console; waits ≤ 10 s for the host's files; looks for evidence; writes the index. */
+  /** Closes the console; waits ≤ 10 s for the host files; finds evidence; writes the index. */
   finish(
     facts: BuildFacts,
     ending: { result: string; lease: { id: string } | null; timeline: object[] },

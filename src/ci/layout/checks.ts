@@ -6,14 +6,21 @@
 import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import type { Place } from "../../base/yaml-file.ts";
+import { noop } from "./items.ts";
 import type { JobItem, JobOverride } from "./items.ts";
 import { nearest } from "./keys.ts";
 import { reportStages } from "../../model/pipeline.ts";
-import type { Surroundings } from "./layout.ts";
 import type { Items, Located, Path } from "./reader.ts";
 
-/** The one job that needs no definition: it succeeds at once (J-4). */
-export const noop = "noop";
+/** What the operator's configuration gives the layout to name. */
+export type Surroundings = {
+  /** Node labels (`nodes.labels`). */
+  readonly labels: readonly string[];
+  /** `connections` */
+  readonly connections: readonly string[];
+  /** Review labels and what the CI may vote. */
+  readonly votes: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+};
 
 /** Every name of a kind that stands in the layout, broken items too; each once. */
 function namesOf(items: Items, kind: keyof Items["broken"]): string[] {

@@ -15,7 +15,8 @@ export async function writeDefaultLayout(directory: string): Promise<boolean> {
   return true;
 }
 
-export const defaultLayout = `# The layout: which jobs run for which change. Zuul's language (docs/config.md).
+export const defaultLayout = `# The layout: which jobs run for which change.
+# Zuul's language, see docs/config.md.
 # Every *.yaml in this folder is read; after a change run: rackyard reload
 
 # A pipeline: what starts it, and what it votes when its jobs are done.

@@ -8,15 +8,14 @@ import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import type { Place } from "../../base/yaml-file.ts";
 import type { FrozenJob } from "../../model/job.ts";
-import { noop } from "./checks.ts";
+import { noop } from "./items.ts";
 import type { JobItem, JobOverride } from "./items.ts";
-import type { Layout } from "./layout.ts";
-import type { JobUse, Located } from "./reader.ts";
+import type { Definitions, JobUse, Located } from "./reader.ts";
 
 export type Frozen = { readonly jobs: FrozenJob[]; readonly faults: FieldFault[] };
 
 /** Jobs that run for a change of `project` in `pipeline`; none where the project lists none. */
-export function freezeJobs(layout: Layout, pipeline: string, project: string): Frozen {
+export function freezeJobs(layout: Definitions, pipeline: string, project: string): Frozen {
   const listed = layout.projects
     .get(project)
     ?.value.pipelines.find((candidate) => candidate.name === pipeline);
@@ -28,7 +27,7 @@ export function freezeJobs(layout: Layout, pipeline: string, project: string): F
   return frozen;
 }
 
-function freezeJob(layout: Layout, use: JobUse, project: string, frozen: Frozen): void {
+function freezeJob(layout: Definitions, use: JobUse, project: string, frozen: Frozen): void {
   const chain = lineage(layout, use.job);
   const last = chain.at(-1);
   if (!last) {
@@ -84,7 +83,7 @@ function noopJob(use: JobUse, project: string): FrozenJob {
 }
 
 /** The job and its parents, the outermost first; cycles are refused when the layout is read. */
-function lineage(layout: Layout, name: string): Located<JobItem>[] {
+function lineage(layout: Definitions, name: string): Located<JobItem>[] {
   const chain: Located<JobItem>[] = [];
   let at: string | null | undefined = name;
   while (at && chain.length <= layout.jobs.size) {
@@ -146,7 +145,7 @@ function required(merged: JobOverride, project: string): string[] {
   return Array.from(new Set(written.includes(project) ? written : [project, ...written]));
 }
 
-function nodeOf(layout: Layout, merged: JobOverride): FrozenJob["node"] {
+function nodeOf(layout: Definitions, merged: JobOverride): FrozenJob["node"] {
   const { nodeset } = merged;
   const found = typeof nodeset === "string" ? layout.nodesets.get(nodeset)?.value : nodeset;
   return found?.nodes[0] ?? null;
@@ -198,7 +197,8 @@ function meetingFaults(
   }
   const runIn = merged["run-in"];
   if (runIn !== undefined && !requiredProjects.includes(runIn)) {
-    const detail = `${at}: run-in ${runIn} is not among its projects: ${requiredProjects.join(", ")}`;
+    const there = requiredProjects.join(", ");
+    const detail = `${at}: run-in ${runIn} is not among its projects: ${there}`;
     faults.push(faultAt(use.place, "unknown-project", detail, "add it to required-projects"));
   }
   return faults;

@@ -27,6 +27,9 @@ const regex = z.string().transform((source, context) => {
   return z.NEVER;
 });
 
+/** The one job that needs no definition: it succeeds at once (J-4). */
+export const noop = "noop";
+
 /** What a trigger may wait for; the rest of Zuul's events is `not-supported-yet`. */
 export const events = ["patchset-created", "comment-added", "change-restored"] as const;
 export const laterEvents = [

@@ -7,20 +7,11 @@ import { fail } from "../../base/errors.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import type { PipelineConfig, Reporter, ReportStage } from "../../model/pipeline.ts";
 import { checkItems } from "./checks.ts";
+import type { Surroundings } from "./checks.ts";
 import { freezeJobs } from "./freeze.ts";
-import type { JobItem, NodesetItem, PipelineItem } from "./items.ts";
+import type { PipelineItem } from "./items.ts";
 import { readItems, readLayoutFiles } from "./reader.ts";
-import type { Items, LayoutFile, Located, ProjectItem } from "./reader.ts";
-
-/** What the operator's configuration gives the layout to name. */
-export type Surroundings = {
-  /** Node labels (`nodes.labels`). */
-  readonly labels: readonly string[];
-  /** `connections` */
-  readonly connections: readonly string[];
-  /** Review labels and what the CI may vote. */
-  readonly votes: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
-};
+import type { Definitions, Items, LayoutFile, Located } from "./reader.ts";
 
 /** The built-in review system's labels (surface.md §6). */
 export const builtinVotes: Surroundings["votes"] = {
@@ -29,18 +20,8 @@ export const builtinVotes: Surroundings["votes"] = {
   Workflow: { min: 0, max: 1 },
 };
 
-export type Layout = {
+export type Layout = Definitions & {
   readonly pipelines: ReadonlyMap<string, PipelineConfig>;
-  readonly jobs: ReadonlyMap<string, Located<JobItem>>;
-  readonly nodesets: ReadonlyMap<string, Located<NodesetItem>>;
-  readonly projects: ReadonlyMap<string, Located<ProjectItem>>;
-};
-
-export const emptyLayout: Layout = {
-  pipelines: new Map(),
-  jobs: new Map(),
-  nodesets: new Map(),
-  projects: new Map(),
 };
 
 /** Reads a folder. Throws `bad-layout` with every fault; the caller then keeps the old layout. */

@@ -54,6 +54,13 @@ export type Items = {
   readonly broken: Readonly<Record<"pipeline" | "job" | "nodeset" | "project", string[]>>;
 };
 
+/** Checked items by name: what jobs are frozen from. */
+export type Definitions = {
+  readonly jobs: ReadonlyMap<string, Located<JobItem>>;
+  readonly nodesets: ReadonlyMap<string, Located<NodesetItem>>;
+  readonly projects: ReadonlyMap<string, Located<ProjectItem>>;
+};
+
 export type LayoutFile = { readonly file: string; readonly text: string };
 
 /** The folder's `*.yaml` and `*.yml`, by name; throws `bad-layout` where there is none. */
@@ -107,7 +114,8 @@ function readFileItems(yaml: YamlFile, items: Items): void {
 function readItem(yaml: YamlFile, index: number, item: unknown, items: Items): void {
   const kinds = keyTable[""].known;
   if (typeof item !== "object" || item === null || Object.keys(item).length !== 1) {
-    const detail = `item ${index + 1}: must have one key of ${kinds.join(", ")}, found ${shown(item)}`;
+    const one = kinds.join(", ");
+    const detail = `item ${index + 1}: must have one key of ${one}, found ${shown(item)}`;
     items.faults.push(faultAt(yaml.placeOf([index]), "invalid-item", detail));
     return;
   }
