@@ -69,7 +69,7 @@ export function openHolder(endpoint: Endpoint): Holder {
   }
 
   async function wait(lease: LeaseKey, options: AcquireOptions): Promise<HeldLease> {
-    for await (const view of calls.follow(lease, options.signal)) {
+    for await (const view of calls.watch(lease, options.signal)) {
       if (view.state === "active") return hold(lease, view, options.signal);
       if (view.state === "ended" || view.state === "ending") throw endedError(view);
       options.onUpdate?.(view);
@@ -140,7 +140,7 @@ async function watch(
   heard: { atMs: number },
 ): Promise<void> {
   try {
-    for await (const view of calls.follow(lease, signal)) {
+    for await (const view of calls.watch(lease, signal)) {
       heard.atMs = performance.now();
       if (view.state !== "active") return lose(endedError(view));
     }

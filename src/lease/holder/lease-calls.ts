@@ -33,7 +33,7 @@ export type LeaseCalls = {
    * one, else long polls; goes on through the server's restarts until the signal aborts. A
    * refusal that no waiting mends is thrown (`stale-epoch`, `not-found`, …).
    */
-  follow(lease: LeaseKey, signal: AbortSignal): AsyncGenerator<LeaseView>;
+  watch(lease: LeaseKey, signal: AbortSignal): AsyncGenerator<LeaseView>;
   /** The first call is the taking (L8). */
   data(lease: LeaseKey, signal?: AbortSignal): Promise<TestenvData>;
   renew(lease: LeaseKey, signal?: AbortSignal): Promise<LeaseView>;
@@ -99,7 +99,7 @@ export function openLeaseCalls(endpoint: Endpoint): LeaseCalls {
     look: (lease, signal) => act(lease, "GET", "", undefined, signal),
     offer: (lease, takeable, addresses, signal) =>
       act(lease, "PATCH", "", { takeable, holder: { addresses: [...addresses] } }, signal),
-    async *follow(lease, signal) {
+    async *watch(lease, signal) {
       setMaxListeners(0, signal); // one for each try: it lives as long as the lease
       for (let failures = 0; !signal.aborted;) {
         try {

@@ -1,0 +1,398 @@
+// The loop on small worlds: order, matching, avoid, time, reasons in words; and its speed on a
+// big one (lease.md §9).
+import { expect, test } from "vitest";
+import type { LeaseRequest } from "../../model/lease.ts";
+import type { TestenvReport } from "../../model/testenv.ts";
+import { decide } from "./decide.ts";
+import { placeOf, whyWaiting } from "./explain.ts";
+import { forecasts } from "./forecast.ts";
+import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
+import type { Ledger, Policy } from "./ledger-state.ts";
+import { emptyLedger } from "./restoring.ts";
+import { dueAtMs } from "./time-events.ts";
+
+const policy: Policy = {
+  holderTtlMs: 30_000,
+  streamLossMs: 2_000,
+  takenMs: 10_000,
+  prepareMs: 15_000,
+  avoidMs: 60_000,
+  maxDurationMs: 600_000,
+  deadlineSlackMs: 5_000,
+  hostSuspectMs: 30_000,
+  hostGraceMs: 60_000,
+  waiters: 3_000,
+  leasesPerHolder: 5_000,
+};
+const AT = "2026-01-01T00:00:00.000Z";
+
+function openWorld() {
+  let nowMs = Date.parse(AT);
+  let ledger: Ledger = emptyLedger(policy);
+  let last: readonly LedgerEffect[] = [];
+  const happen = (event: LedgerEvent) => {
+    const decision = decide(ledger, event, nowMs);
+    ledger = decision.ledger;
+    last = decision.effects;
+    return decision.refusal;
+  };
+  const world = {
+    happen,
+    get ledger() {
+      return ledger;
+    },
+    get nowMs() {
+      return nowMs;
+    },
+    effects: (kind: string) => last.filter((effect) => effect.kind === kind),
+    state: (id: string) => ledger.leases.get(id)?.state,
+    te: (id: string) => ledger.testenvs.get(id)!.life.kind,
+    pass(ms: number) {
+      for (let left = ms; left > 0; left -= 5_000) {
+        nowMs += Math.min(left, 5_000);
+        for (const host of ledger.hosts.values()) {
+          happen({ kind: "heard", hostId: host.id, vitals: null });
+        }
+        for (const id of ledger.leases.keys()) happen({ kind: "look", id });
+      }
+      happen({ kind: "tick" });
+    },
+    /** Time goes on and nobody gives a sign. */
+    silence(ms: number) {
+      nowMs += ms;
+      happen({ kind: "tick" });
+    },
+    host(name: string, racks: number, more: Partial<TestenvReport> = {}) {
+      happen(helloOf(name, racks, more));
+      happen({ kind: "host-open", hostId: `id-${name}` });
+    },
+    ask(id: string, more: Partial<LeaseRequest> = {}) {
+      const request: LeaseRequest = {
+        machines: { count: 1 },
+        environments: 1,
+        durationSeconds: 300,
+        priority: "normal",
+        takeable: true,
+        requeue: false,
+        avoid: { hosts: [], testenvs: [] },
+        holder: { name: `holder of ${id}`, addresses: [] },
+        ...more,
+      };
+      return happen({ kind: "ask", id, request, caller: "c", group: "g", tenant: "t" });
+    },
+    prepared(id: string) {
+      const state = ledger.leases.get(id)!.state;
+      if (state.kind !== "preparing") throw new Error(`${id} is ${state.kind}`);
+      const { te, epoch } = state.grant;
+      happen({ kind: "prepared", te, lease: id, epoch, expiresAt: AT });
+      happen({ kind: "take", id });
+    },
+    proved(te: string, epoch: number, lease: string | null = null) {
+      const certificate = certificateOf("here", Number(te.split(":")[1]), epoch, lease);
+      happen({ kind: "proved", te, epoch, certificate, proof: { kind: "valid" } });
+    },
+    why: (id: string) => whyWaiting(ledger, ledger.leases.get(id)!).map(({ code }) => code),
+  };
+  return world;
+}
+
+function certificateOf(host: string, te: number, epoch: number, lease: string | null) {
+  return {
+    schema: "reset/1" as const,
+    host,
+    te,
+    epoch,
+    lease,
+    reason: "released",
+    began: AT,
+    ended: AT,
+    durationMs: 1,
+    signature: `ed25519:${host}${te}${epoch}`,
+  };
+}
+
+function helloOf(name: string, racks: number, more: Partial<TestenvReport>): HostSaid {
+  return {
+    kind: "hello",
+    facts: {
+      hostId: `id-${name}`,
+      name,
+      version: "0",
+      sessionNumber: 1,
+      bootId: "b",
+      labels: [],
+      accelerator: "tcg",
+      capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
+      certificateKey: "",
+      ca: null,
+      testNetwork: { cidr: "", hostIp: "", machineIp: "" },
+      ssh: { host: "", port: 22, hostKey: "" },
+      cell: null,
+      libvirt: null,
+      draining: false,
+    },
+    reports: Array.from({ length: racks }, (_, index) => ({
+      report: {
+        number: index + 1,
+        kind: "two",
+        labels: [],
+        state: "ready",
+        epoch: "0",
+        lease: null,
+        machines: { count: 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
+        machineList: [],
+        seedIp: "",
+        certificate: certificateOf(name, index + 1, 0, null),
+        detail: null,
+        ...more,
+      },
+      proof: { kind: "valid" },
+    })),
+    processes: [],
+  };
+}
+
+test("L11 a waiter that gave no sign is gone, and its TE goes on under a new epoch", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  expect(world.state("first")).toMatchObject({ kind: "preparing", grant: { epoch: 1 } });
+  world.silence(20);
+  world.ask("second");
+  world.silence(29_990); // the first one's time is over, the second's not quite
+  world.happen({ kind: "look", id: "second" });
+  world.happen({ kind: "heard", hostId: "id-here", vitals: null });
+  expect(world.state("first")).toBeUndefined();
+  expect(world.te("here:1")).toBe("resetting");
+  world.proved("here:1", 1);
+  expect(world.state("second")).toMatchObject({ kind: "preparing", grant: { epoch: 2 } });
+});
+
+test("L11 a closed stream ends a waiter after 2 s, a call in between makes it a poller", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("holder");
+  world.prepared("holder");
+  for (const id of ["gone", "poller"]) {
+    world.ask(id);
+    world.happen({ kind: "stream-opened", id });
+    world.happen({ kind: "stream-closed", id, lost: true });
+  }
+  world.silence(1_000);
+  world.happen({ kind: "look", id: "poller" });
+  world.silence(1_000);
+  expect(world.state("gone")).toBeUndefined();
+  expect(world.state("poller")).toMatchObject({ kind: "waiting" });
+});
+
+test("L14 an active lease without renewals ends as holder-lost; an open stream is a sign of life", () => {
+  const world = openWorld();
+  world.host("here", 2);
+  world.ask("mute");
+  world.ask("streaming");
+  world.prepared("mute");
+  world.prepared("streaming");
+  world.happen({ kind: "stream-opened", id: "streaming" });
+  world.silence(29_999);
+  expect(world.state("mute")).toMatchObject({ kind: "active" });
+  world.happen({ kind: "heard", hostId: "id-here", vitals: null });
+  world.silence(1);
+  expect(world.state("mute")).toMatchObject({ kind: "ending", reason: "holder-lost" });
+  expect(world.state("streaming")).toMatchObject({ kind: "active" });
+});
+
+test("L14 after we ourselves were stopped nobody's silence counts", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("held");
+  world.prepared("held");
+  const later = decide(world.ledger, { kind: "woke" }, world.nowMs + 300_000);
+  expect(later.ledger.leases.get("held")!.state.kind).toBe("active");
+  expect(later.ledger.hosts.get("id-here")!.state).toBe("connected");
+});
+
+test("L8 the deadline begins when it is prepared, however long it waited", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  world.prepared("first");
+  world.ask("second");
+  world.pass(200_000);
+  world.happen({ kind: "release", id: "first" });
+  const fence = { te: "here:1", lease: "first", epoch: 1, endedAt: AT } as const;
+  world.happen({ kind: "resetting", reason: "released", ...fence });
+  world.proved("here:1", 1, "first");
+  world.prepared("second");
+  const state = world.state("second");
+  expect(state?.kind === "active" && state.deadlineMs - world.nowMs).toBe(305_000);
+  world.pass(304_999);
+  expect(world.state("second")).toMatchObject({ kind: "active" });
+  world.pass(1);
+  expect(world.state("second")).toMatchObject({ kind: "ending", reason: "expired" });
+});
+
+test("L2 what an old message of the host says does nothing, twice said or late", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  world.prepared("first");
+  world.happen({ kind: "release", id: "first" });
+  const fence = {
+    te: "here:1",
+    lease: "first",
+    epoch: 1,
+    reason: "released",
+    endedAt: AT,
+  } as const;
+  world.happen({ kind: "resetting", ...fence });
+  world.proved("here:1", 1, "first");
+  world.ask("second");
+  const granted = JSON.stringify(world.ledger.leases.get("second")!.state);
+  world.happen({ kind: "resetting", ...fence });
+  world.proved("here:1", 1, "first");
+  world.happen({ kind: "faulty", te: "here:1", lease: "first", epoch: 1, detail: "late" });
+  world.happen({ kind: "prepared", te: "here:1", lease: "first", epoch: 1, expiresAt: AT });
+  expect(JSON.stringify(world.ledger.leases.get("second")!.state)).toBe(granted);
+  expect(world.te("here:1")).toBe("preparing");
+});
+
+test("L13 a failed preparation puts the request back to its old place, shunning that TE", () => {
+  const world = openWorld();
+  world.host("here", 2);
+  world.ask("first");
+  world.happen({ kind: "faulty", te: "here:1", lease: "first", epoch: 1, detail: "no disk" });
+  expect(world.state("first")).toMatchObject({ kind: "preparing", grant: { te: "here:2" } });
+  world.silence(15_000); // the other one does not answer at all
+  expect(world.state("first")).toMatchObject({ kind: "waiting" });
+  expect(placeOf(world.ledger, world.ledger.leases.get("first")!)).toBe(1);
+  expect(world.effects("end")).toMatchObject([{ number: 2, epoch: 1, reason: "cancelled" }]);
+});
+
+test("lease.md §6 a silent host is suspect after 30 s, lost after the grace; then te-lost, owed", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("held");
+  world.prepared("held");
+  world.happen({ kind: "stream-opened", id: "held" });
+  world.silence(30_000);
+  expect(world.ledger.hosts.get("id-here")!.state).toBe("suspect");
+  expect(world.ledger.leases.get("held")!.interruptions).toMatchObject([{ code: "host-silent" }]);
+  expect(world.ask("next")).toBeNull();
+  expect(world.why("next")[0]).toBe("host-suspect");
+  world.silence(30_000);
+  expect(world.state("held")).toBeUndefined();
+  expect(world.ledger.testenvs.get("here:1")!.life).toEqual({
+    kind: "offline",
+    owed: { lease: "held", epoch: 1, reason: "te-lost" },
+  });
+});
+
+test("avoid: preferred not; another host, another TE, this one; after 60 s all the same", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.host("there", 1);
+  world.ask("holder", { avoid: { hosts: ["here"], testenvs: [] } });
+  expect(world.state("holder")).toMatchObject({ grant: { te: "there:1" } });
+  world.ask("retry", { avoid: { hosts: ["here"], testenvs: ["here:1"] } });
+  expect(world.why("retry")).toContain("te-avoided");
+  world.prepared("holder");
+  world.pass(59_000);
+  expect(world.state("retry")).toMatchObject({ kind: "waiting" });
+  world.pass(1_000);
+  expect(world.state("retry")).toMatchObject({ grant: { te: "here:1" } });
+});
+
+test("the smallest TE that does is chosen, the big one stays free", () => {
+  const world = openWorld();
+  world.host("big", 1, { machines: { count: 9, memoryMiB: 4096, cpus: 4, diskGiB: 40 } });
+  world.host("small", 1);
+  world.ask("modest");
+  expect(world.state("modest")).toMatchObject({ grant: { te: "small:1" } });
+  world.ask("greedy", { machines: { count: 9, memoryMiB: 4096 } });
+  expect(world.state("greedy")).toMatchObject({ grant: { te: "big:1" } });
+});
+
+test("L12 refusals name each thing that is missing, and what there is", () => {
+  const world = openWorld();
+  expect(world.ask("none")).toMatchObject({
+    code: "unsatisfiable",
+    faults: [{ code: "no-testenv" }],
+  });
+  world.host("here", 1, { labels: ["ipv6"] });
+  world.host("there", 1, { machines: { count: 5, memoryMiB: 128, cpus: 1, diskGiB: 4 } });
+  const pointers = (more: Partial<LeaseRequest>) =>
+    world.ask("x", more)?.faults?.map(({ pointer, code }) => `${pointer} ${code}`);
+  expect(pointers({ machines: { count: 6, cpus: 8 } })).toEqual([
+    "/machines/count too-much",
+    "/machines/cpus too-much",
+  ]);
+  expect(pointers({ labels: "kvm" })).toEqual(["/labels no-such-labels"]);
+  expect(pointers({ machines: { count: 5 }, labels: "ipv6" })).toEqual(["/machines not-together"]);
+});
+
+test("a host that is not well, or draining, or a drained TE gets no new lease, and why says so", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  const vitals = { load: 1, freeMemoryMiB: 1, processes: [] };
+  const ill = { ...vitals, health: "degraded" as const, problems: ["disk is full"] };
+  world.happen({ kind: "heard", hostId: "id-here", vitals: ill });
+  world.ask("next");
+  const [why] = whyWaiting(world.ledger, world.ledger.leases.get("next")!);
+  expect(why).toMatchObject({ code: "host-unhealthy" });
+  expect(why!.text).toContain("disk is full");
+  world.happen({ kind: "drain", te: "here:1", on: true });
+  const well = { ...vitals, health: "ok" as const, problems: [] };
+  world.happen({ kind: "heard", hostId: "id-here", vitals: well });
+  expect(world.why("next")).toEqual(["te-draining"]);
+  world.happen({ kind: "drain", te: "here:1", on: false });
+  expect(world.state("next")).toMatchObject({ kind: "preparing" });
+});
+
+test("predicted start: earliest if all release at once, latest if all use their time", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("held");
+  world.prepared("held");
+  world.ask("a");
+  world.ask("b");
+  const of = (id: string) => forecasts(world.ledger, world.nowMs).get(id)!;
+  expect(of("a").earliestMs - world.nowMs).toBeLessThan(5_000);
+  expect(of("a").latestMs - world.nowMs).toBeGreaterThan(300_000);
+  expect(of("b").latestMs).toBeGreaterThan(of("a").latestMs + 300_000);
+  for (const id of ["a", "b"]) {
+    expect(of(id).earliestMs).toBeLessThanOrEqual(of(id).likelyMs);
+    expect(of(id).likelyMs).toBeLessThanOrEqual(of(id).latestMs);
+  }
+});
+
+test("a wait that is over ends as wait-timeout; waitSeconds 0 takes what is free, or nothing", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("now", { waitSeconds: 0 });
+  expect(world.state("now")).toMatchObject({ kind: "preparing" });
+  world.ask("not now", { waitSeconds: 0 });
+  world.silence(Math.max(1, dueAtMs(world.ledger) - world.nowMs));
+  expect(world.state("not now")).toBeUndefined();
+});
+
+test("lease.md §9 a decision at 1,000 TEs and 2,000 waiters takes far less than 50 ms", () => {
+  const world = openWorld();
+  for (let n = 0; n < 100; n++) world.host(`h${n}`, 10);
+  for (let n = 0; n < 1_000; n++) world.ask(`holder-${n}`);
+  for (let n = 0; n < 1_000; n++) world.prepared(`holder-${n}`);
+  for (let n = 0; n < 2_000; n++) world.ask(`waiter-${n}`);
+  const times: number[] = [];
+  for (let n = 0; n < 200; n++) {
+    const before = performance.now();
+    world.happen({ kind: "renew", id: `holder-${n}` });
+    times.push(performance.now() - before);
+  }
+  for (let n = 0; n < 50; n++) {
+    const id = `holder-${n}`;
+    const before = performance.now();
+    world.happen({ kind: "release", id });
+    times.push(performance.now() - before);
+  }
+  times.sort((a, b) => a - b);
+  expect(times[Math.floor(times.length * 0.99)]).toBeLessThan(50);
+});
