@@ -6,7 +6,18 @@
  */
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
-import { chmod, copyFile, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  utimes,
+} from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -14,6 +25,7 @@ import { z } from "zod";
 import { fail, isRackyardError, RackyardError } from "../base/errors.ts";
 import { readTextIfAny, syncDirectory, writeFileAtomic } from "../base/files.ts";
 import { systemRandom } from "../base/random.ts";
+import type { KeptImage } from "./collection.ts";
 import { inspectImage } from "./inspection.ts";
 
 export const storedImageSchema = z.strictObject({
@@ -47,6 +59,8 @@ export type ImageStore = {
   /** Records it, here and in the shared place; an unwritable one is left alone. */
   remember(recipeKey: string, built: BuiltRecipe): Promise<void>;
   list(): Promise<StoredImage[]>;
+  /** When each was last found or received, and what it takes of the disk (H-7.7). */
+  usage(): Promise<KeptImage[]>;
   remove(digest: string): Promise<void>;
 };
 
@@ -70,6 +84,7 @@ export async function openImageStore(root: string, cache?: string): Promise<Imag
     pathOf: (digest) => own.file(digest),
     async find(digest) {
       const here = await readImage(own, digest);
+      if (here) await utimes(own.facts(digest), new Date(), new Date());
       if (here || !shared) return here;
       const there = await readImage(shared, digest);
       if (!there) return undefined;
@@ -123,6 +138,17 @@ export async function openImageStore(root: string, cache?: string): Promise<Imag
       const names = (await readdir(own.files)).filter((name) => /^[0-9a-f]{64}$/.test(name));
       const images = await Promise.all(names.map((name) => readImage(own, `sha256:${name}`)));
       return images.filter((image) => image !== undefined);
+    },
+    async usage() {
+      const images = (await readdir(own.files)).filter((name) => /^[0-9a-f]{64}$/.test(name));
+      return Promise.all(
+        images.map(async (name) => {
+          const digest = `sha256:${name}`;
+          const { blocks } = await stat(own.file(digest));
+          const { mtimeMs } = await stat(own.facts(digest)).catch(() => ({ mtimeMs: 0 }));
+          return { digest, bytes: blocks * 512, usedAtMs: mtimeMs };
+        }),
+      );
     },
     async remove(digest) {
       await rm(own.file(digest), { force: true });

@@ -84,13 +84,11 @@ async function waitForHostKey(
   signal: AbortSignal,
   isOn: () => Promise<boolean>,
 ): Promise<void> {
-  await until(
+  const outcome = await until(
     async () => {
-      if (!(await listens(host, 22))) {
-        if (!(await isOn())) fail("unavailable", "the node turned itself off");
-        return false;
-      }
-      return showsHostKey({ host, port: 22 }, key, { timeoutSeconds: 20, signal });
+      if (!(await listens(host, 22))) return (await isOn()) ? false : "off";
+      const target = { host, port: 22 };
+      return (await showsHostKey(target, key, { timeoutSeconds: 20, signal })) && "shown";
     },
     {
       timeoutMs: limits.nodeLaunchMs,
@@ -99,6 +97,7 @@ async function waitForHostKey(
       what: "the node's sshd to show its host key",
     },
   );
+  if (outcome === "off") fail("unavailable", "the node turned itself off");
 }
 
 /** A connection costs an emulated guest little; a handshake costs it a second. */

@@ -1,114 +1,43 @@
 /**
- * How many TEs of which kind this host is carved into (H-1.6, H-1.7), with the sums for people.
- * Pure. Numbers are stable (H-1.9): what is there keeps its number as long as its kind is
- * wanted; growth takes the lowest free numbers, shrinking gives up the highest.
+ * Which TEs this host shall have (H-1.6, H-1.7): how many fit is capacity-plan.ts', which number
+ * is which kind is decided here. Pure. Numbers are stable (H-1.9): what is there keeps its number
+ * as long as its kind is wanted; growth takes the lowest free ones, shrinking gives up the
+ * highest.
  */
+import { nodeReserve, planCarve } from "../hypervisor/capacity-plan.ts";
+import type { HostCapacity } from "../hypervisor/capacity-plan.ts";
 import type { Config } from "../model/config.ts";
-import type { Kind } from "../model/machine.ts";
-
-export type HostSize = {
-  readonly memoryMiB: number;
-  readonly cpus: number;
-  /** Free on the file system of the state directory, and what our own disks take of it. */
-  readonly diskGiB: number;
-};
 
 export type Wanted = { readonly number: number; readonly kind: string };
 
-export type Carving = {
-  readonly wanted: readonly Wanted[];
-  /** The sums, a line each. */
-  readonly sums: readonly string[];
-};
+export type Carving =
+  | {
+      readonly kind: "carved";
+      readonly wanted: readonly Wanted[];
+      readonly sums: readonly string[];
+    }
+  | { readonly kind: "refused"; readonly why: string; readonly sums: readonly string[] };
 
-/** Overhead of one QEMU, its translation cache under emulation included. */
-const OVERHEAD_MIB = 128;
-
-type Amounts = { memoryMiB: number; cpus: number; diskGiB: number };
-type CarveConfig = Pick<Config["teHost"], "kinds" | "carve" | "nodes">;
-
+/** `present`: the TEs that are there now. */
 export function carve(
-  config: CarveConfig,
-  host: HostSize,
-  nodes: Config["nodes"],
+  config: Pick<Config, "teHost" | "nodes">,
+  host: HostCapacity,
   present: readonly Wanted[],
 ): Carving {
-  const reserve = config.nodes.reserve ?? reserveOf(nodes);
-  const left: Amounts = {
-    memoryMiB: host.memoryMiB - Math.max(2_048, host.memoryMiB / 10) - reserve.memoryMiB,
-    cpus: host.cpus * config.carve.cpuOvercommit - reserve.cpus,
-    diskGiB: 0.85 * (host.diskGiB - 10) - reserve.diskGiB,
-  };
-  const sums = [
-    `host: ${show({ ...host })}; kept for nodes: ${show(reserve)}; for racks: ${show(left)}`,
-  ];
-  const counts = new Map<string, number>();
-  let most = config.carve.max;
-  const kinds = Object.entries(config.kinds);
-  const take = (name: string, kind: Kind, count: number): void => {
-    const part = partOf(kind, config.carve);
-    left.memoryMiB -= count * part.memoryMiB;
-    left.cpus -= count * part.cpus;
-    left.diskGiB -= count * part.diskGiB;
-    most -= count;
-    counts.set(name, (counts.get(name) ?? 0) + count);
-  };
-  for (const [name, kind] of kinds) {
-    const part = partOf(kind, config.carve);
-    sums.push(`kind ${name}: ${show(part)} each`);
-    if (kind.count === "auto") continue;
-    const count = Math.min(kind.count, fits(left, part, most));
-    if (count < kind.count) sums.push(`kind ${name}: ${kind.count} asked, room for ${count}`);
-    take(name, kind, count);
-  }
-  // kinds that take what is left share it one by one
-  const automatic = kinds.filter(([, kind]) => kind.count === "auto");
-  for (let took = true; took;) {
-    took = false;
-    for (const [name, kind] of automatic) {
-      if (fits(left, partOf(kind, config.carve), most) < 1) continue;
-      take(name, kind, 1);
-      took = true;
-    }
-  }
-  for (const [name] of kinds) sums.push(`kind ${name}: ${counts.get(name) ?? 0} racks`);
-  return { wanted: number(counts, present), sums };
+  const { kinds, carve: settings, nodes } = config.teHost;
+  const reserve = nodeReserve(...nodesOf(config.nodes), nodes.reserve);
+  const plan = planCarve(kinds, host, reserve, settings);
+  if (plan.kind === "refused") return plan;
+  const counts = new Map(plan.counts.map(({ name, count }) => [name, count]));
+  return { kind: "carved", wanted: number(counts, present), sums: plan.sums };
 }
 
-function partOf(kind: Kind, given: CarveConfig["carve"]): Amounts {
-  const { seed, machines } = kind;
-  const running = machines.running ?? machines.count;
-  return {
-    memoryMiB:
-      given.memoryPerTeMiB ??
-      seed.memoryMiB + running * machines.memoryMiB + (1 + running) * OVERHEAD_MIB,
-    cpus: given.cpusPerTe ?? seed.cpus + running * machines.cpus,
-    diskGiB: given.diskPerTeGiB ?? (seed.diskGiB + running * machines.diskGiB) * given.diskFill,
-  };
-}
-
-function fits(left: Amounts, part: Amounts, most: number): number {
-  const room = Math.min(
-    left.memoryMiB / part.memoryMiB,
-    left.cpus / part.cpus,
-    left.diskGiB / part.diskGiB,
-    most,
-  );
-  return Math.max(0, Math.floor(room + 1e-9));
-}
-
-/** `maxNodes` × the largest label of each provider of nodes that this host is (H-1.6). */
-function reserveOf(nodes: Config["nodes"]): Amounts {
-  const sum: Amounts = { memoryMiB: 0, cpus: 0, diskGiB: 0 };
-  for (const provider of Object.values(nodes.providers)) {
-    const labels = provider.labels.flatMap((name) => nodes.labels[name] ?? []);
-    const largest = (of: (label: (typeof labels)[number]) => number): number =>
-      provider.maxNodes * Math.max(0, ...labels.map(of));
-    sum.memoryMiB += largest((label) => label.memoryMiB + OVERHEAD_MIB);
-    sum.cpus += largest((label) => label.cpus);
-    sum.diskGiB += largest((label) => label.diskGiB * 0.3);
-  }
-  return sum;
+/** The labels that hosts serve, and how many nodes at most. */
+function nodesOf(nodes: Config["nodes"]): [Config["nodes"]["labels"][string][], number] {
+  const providers = Object.values(nodes.providers);
+  const names = new Set(providers.flatMap(({ labels }) => labels));
+  const labels = [...names].flatMap((name) => nodes.labels[name] ?? []);
+  return [labels, providers.reduce((sum, { maxNodes }) => sum + maxNodes, 0)];
 }
 
 function number(counts: ReadonlyMap<string, number>, present: readonly Wanted[]): Wanted[] {
@@ -132,8 +61,4 @@ function number(counts: ReadonlyMap<string, number>, present: readonly Wanted[])
     }
   }
   return wanted.sort((a, b) => a.number - b.number);
-}
-
-function show({ memoryMiB, cpus, diskGiB }: Amounts): string {
-  return `${Math.floor(memoryMiB)} MiB, ${Math.round(cpus * 10) / 10} CPUs, ${Math.floor(diskGiB)} GiB`;
 }

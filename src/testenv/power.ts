@@ -3,9 +3,9 @@
  * `running` and the host's memory (H-1.8), one command of a TE after another, and each known to
  * the time line. The boot order is the plan's; overrides are the BMC's.
  */
-import { readFile } from "node:fs/promises";
 import { fail } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
+import { mayPowerOn } from "../hypervisor/capacity-plan.ts";
+import { memoryAvailableMiB } from "../hypervisor/capacity.ts";
 import type { Domains } from "../hypervisor/hypervisor-port.ts";
 import type { MachinePart, TestenvParts } from "./parts.ts";
 import type { PowerVerb } from "./verb-codec.ts";
@@ -22,7 +22,10 @@ export type Power = {
   running(parts: TestenvParts): Promise<Set<string>>;
 };
 
-export function openPower(domains: Domains, freeMemoryMiB: () => Promise<number>): Power {
+export function openPower(
+  domains: Domains,
+  memoryAvailable: () => Promise<number> = memoryAvailableMiB,
+): Power {
   const turns = new Map<number, Promise<unknown>>();
 
   async function running(parts: TestenvParts): Promise<Set<string>> {
@@ -34,15 +37,14 @@ export function openPower(domains: Domains, freeMemoryMiB: () => Promise<number>
   async function start(parts: TestenvParts, machine: MachinePart): Promise<"done" | "was-so"> {
     const on = await running(parts);
     if (on.has(machine.spec.name)) return "was-so";
-    const most = parts.kind.machines.running ?? parts.kind.machines.count;
-    const machines = [...on].filter((name) => name !== parts.seed.spec.name).length;
-    if (machine.index !== "seed" && machines >= most) {
-      fail("unavailable", `${most} machines of this rack may be on at once, and ${machines} are`);
-    }
-    const free = await freeMemoryMiB();
-    if (free - machine.spec.memoryMiB < limits.hostFreeMemoryMiB) {
-      fail("unavailable", `the host has ${free} MiB left: ${machine.name} cannot be turned on`);
-    }
+    const allowed = mayPowerOn({
+      name: machine.name,
+      memoryMiB: machine.spec.memoryMiB,
+      runningNow: [...on].filter((name) => name !== parts.seed.spec.name).length,
+      runningLimit: machine.index === "seed" ? Infinity : limitOf(parts),
+      memoryAvailableMiB: await memoryAvailable(),
+    });
+    if (allowed.kind === "no") fail("unavailable", allowed.why);
     return (await domains.start(machine.spec.uuid)) === "started" ? "done" : "was-so";
   }
 
@@ -70,8 +72,6 @@ export function openPower(domains: Domains, freeMemoryMiB: () => Promise<number>
   };
 }
 
-/** What the kernel thinks it can give without swapping, MiB (proc(5), MemAvailable). */
-export async function availableMemoryMiB(): Promise<number> {
-  const text = await readFile("/proc/meminfo", "utf8");
-  return Math.floor(Number(/^MemAvailable:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) / 1024);
+function limitOf({ kind: { machines } }: TestenvParts): number {
+  return machines.running ?? machines.count;
 }

@@ -33,7 +33,7 @@ import { newTestenv, openTerms } from "./life.ts";
 import type { Effect, Terms, Testenv } from "./life.ts";
 import { accountName, partsOf } from "./parts.ts";
 import type { HostGround, TestenvParts } from "./parts.ts";
-import { availableMemoryMiB, openPower } from "./power.ts";
+import { openPower } from "./power.ts";
 import { openProvision } from "./provision.ts";
 import type { Provision } from "./provision.ts";
 import { makeRackFolders, openRack } from "./rack.ts";
@@ -111,7 +111,7 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
   const keys = openKeyPool(KEYS_AHEAD);
   const records = testenvRecords(options.store, () => clock.wallMs());
   const actors = new Map<number, Actor>();
-  const power = openPower(hypervisor.domains, availableMemoryMiB);
+  const power = openPower(hypervisor.domains);
   const consoles = openConsoleStreams((message) => send(message));
   const watch = openLeaseWatch(clock, send);
   const ground: HostGround = {

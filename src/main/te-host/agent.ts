@@ -1,0 +1,295 @@
+/**
+ * The agent inside of its cell (H-1.1): store, hypervisor, racks, nodes, session, in this order;
+ * stopping is the same read backwards and leaves leases and machines as they are. Everything
+ * that happens on the host is passed on from here; what to do about it is the parts'.
+ */
+import { statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { assertNever } from "../../base/assert.ts";
+import { describeError, fail, isRackyardError } from "../../base/errors.ts";
+import type { Endpoint } from "../../base/http-client.ts";
+import { limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import type { Scope } from "../../base/scope.ts";
+import { systemRandom } from "../../base/random.ts";
+import { pause } from "../../base/wait.ts";
+import type { Cell } from "../../hypervisor/cell.ts";
+import { openHypervisor } from "../../hypervisor/hypervisor.ts";
+import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
+import { openImageStore } from "../../image/content-store.ts";
+import { imagesToRemove } from "../../image/collection.ts";
+import type { ImageStore } from "../../image/content-store.ts";
+import type { Config } from "../../model/config.ts";
+import type { ToHost } from "../../model/session.ts";
+import { openImageBuilds } from "../../nodehost/image-builds.ts";
+import type { ImageBuilds, OutsideCommand } from "../../nodehost/image-builds.ts";
+import { openNodes } from "../../nodehost/nodes.ts";
+import type { Nodes } from "../../nodehost/nodes.ts";
+import { dialBroker } from "../../session/broker-session.ts";
+import type { BrokerSession, FromHost } from "../../session/session-port.ts";
+import { openSqliteStore } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
+import { carve } from "../../testenv/carve.ts";
+import { openTestenvs } from "../../testenv/testenvs.ts";
+import type { Testenvs } from "../../testenv/testenvs.ts";
+import { testenvRecords } from "../../testenv/record.ts";
+import { hostSize } from "./host-size.ts";
+import { enterWorld, hostClock, openIdentity } from "./identity.ts";
+import type { Identity } from "./identity.ts";
+import { openPasses } from "./passes.ts";
+import type { Passes } from "./passes.ts";
+import { openRuleBook } from "./rule-book.ts";
+import { helloOf, vitalsOf } from "./session-texts.ts";
+
+export type AgentOptions = {
+  readonly cell: Cell;
+  readonly config: Config;
+  /** `unix:/….sock`, or a URL. */
+  readonly broker: Endpoint;
+  readonly binFolder: string;
+  readonly imageCache: string | undefined;
+  readonly outside: OutsideCommand;
+  readonly scope: Scope;
+  readonly log: Log;
+  /** Our own mistake: the program must end. */
+  readonly onCrash: (error: unknown) => void;
+};
+
+type Parts = {
+  readonly hypervisor: Hypervisor;
+  readonly identity: Identity;
+  readonly images: ImageStore;
+  readonly testenvs: Testenvs;
+  readonly nodes: Nodes;
+  readonly builds: ImageBuilds;
+  readonly passes: Passes;
+};
+
+/** Returns when the host serves. The scope's end stops it. */
+export async function openAgent(options: AgentOptions): Promise<void> {
+  const { cell, config, scope, log } = options;
+  const folder = join(cell.state, "te");
+  const store = scope.own(await openSqliteStore(join(folder, "te-host.db")));
+  const identity = await openIdentity(store, join(folder, "keys"));
+  const { world, isNew } = await enterWorld(store);
+  const hypervisor = scope.own(
+    await openHypervisor({
+      cell,
+      hostId: identity.hostId,
+      accelerator: config.teHost.accelerator,
+      log,
+    }),
+  );
+  const images = await openImageStore(join(cell.state, "images"), options.imageCache);
+  // Messages from before the session is there wait in it; it is opened last.
+  let session: BrokerSession | undefined;
+  const send = (message: FromHost): void => session?.send(message);
+  const parts = await openParts(options, { store, identity, hypervisor, images, world, send });
+  scope.own(parts.testenvs);
+  scope.own(parts.nodes);
+  scope.own(parts.builds);
+
+  const wanted = await carveHost(config, cell.state, store, log);
+  session = scope.own(
+    dialBroker({
+      url: options.broker.url,
+      log: log.child({ component: "session" }),
+      clock: hostClock,
+      random: systemRandom,
+      handler: {
+        nextSessionNumber: () => identity.nextSessionNumber(),
+        hello: (sessionNumber) => helloOf({ ...parts, cell, config, sessionNumber }),
+        onWelcome: async (welcome) => parts.nodes.claim(welcome.nodes),
+        onMessage: (message) => route(parts, message, log),
+      },
+    }),
+  );
+  listen(parts, scope);
+  await parts.testenvs.start(wanted, isNew);
+  await parts.nodes.load();
+  await parts.nodes.start(isNew);
+  await parts.builds.start();
+  if (!isNew)
+    parts.testenvs.onInterruption("agent-restarted", "the host's agent was started again");
+  scope.spawn("passes", (signal) => parts.passes.run(signal));
+  scope.spawn("heartbeat", (signal) => beat(parts, send, signal));
+  log.info({ hostId: identity.hostId, world, isNew, racks: wanted.length }, "te-host serves");
+}
+
+async function openParts(
+  options: AgentOptions,
+  given: {
+    store: Store;
+    identity: Identity;
+    hypervisor: Hypervisor;
+    images: ImageStore;
+    world: string;
+    send: (message: FromHost) => void;
+  },
+): Promise<Parts> {
+  const { cell, config, log, onCrash } = options;
+  const { store, identity, hypervisor, images, world, send } = given;
+  const folder = join(cell.state, "te");
+  const rules = await openRuleBook(hypervisor.portRules);
+  const testenvs = await openTestenvs({
+    folder,
+    binFolder: options.binFolder,
+    hostId: identity.hostId,
+    config: config.teHost,
+    hypervisor,
+    rules,
+    images,
+    store,
+    clock: hostClock,
+    world,
+    sshHostKey: identity.sshHostKey,
+    certificateKey: identity.certificateKey,
+    broker: options.broker,
+    send,
+    wantPass: () => passes.wake(),
+    onCrash,
+    log: log.child({ component: "testenv" }),
+  });
+  const nodes = await openNodes({
+    tools: {
+      hypervisor,
+      images,
+      setRule: (rule) => rules.set(rule),
+      removeRule: (tap) => rules.remove(tap),
+    },
+    ground: {
+      hostId: identity.hostId,
+      folder: join(folder, "nodes"),
+      socketsFolder: "/run/rackyard-console",
+      testBridge: hypervisor.testNetwork.bridge,
+      mtu: hypervisor.testNetwork.mtu,
+    },
+    store,
+    clock: hostClock,
+    log: log.child({ component: "nodehost" }),
+    send,
+    busy: () => hypervisor.accelerator === "tcg" && testenvs.booting(),
+    onCrash,
+  });
+  const builds = await openImageBuilds({
+    images,
+    store,
+    workFolder: join(cell.state, "images/work"),
+    packagesFolder: join(options.imageCache ?? join(cell.state, "images"), "packages"),
+    maxVirtualGiB: config.teHost.images.maxVirtualGiB,
+    outside: options.outside,
+    clock: hostClock,
+    log: log.child({ component: "images" }),
+    send,
+  });
+  const passes: Passes = openPasses({
+    hypervisor,
+    parts: [testenvs.provision, nodes],
+    after: async () => {
+      await testenvs.keepConsolesSmall();
+      await collectImages(images, cell.state, [testenvs, nodes, builds], log);
+    },
+    clock: hostClock,
+    log: log.child({ component: "passes" }),
+  });
+  return { hypervisor, identity, images, testenvs, nodes, builds, passes };
+}
+
+/** What happens on the host reaches the parts that care. */
+function listen(parts: Parts, scope: Scope): void {
+  const { hypervisor, testenvs, passes } = parts;
+  scope.spawn("domain events", (signal) =>
+    hypervisor.domains.watch((event) => {
+      testenvs.onDomainEvent(event);
+      passes.wake();
+    }, signal),
+  );
+  scope.spawn("dhcp acknowledgements", (signal) =>
+    hypervisor.testNetwork.watchAcks((ack) => testenvs.onAck(ack.mac), signal),
+  );
+  hypervisor.onRestart((daemon) => {
+    testenvs.onInterruption("daemon-restarted", `${daemon} died and was started again`);
+    passes.wake();
+  });
+}
+
+/** A message of the broker to the part it is for; resolves when it is recorded. */
+async function route(
+  parts: Parts,
+  message: Exclude<ToHost, { kind: "welcome" }>,
+  log: Log,
+): Promise<void> {
+  switch (message.kind) {
+    case "prepare":
+    case "taken":
+    case "end":
+    case "extend":
+    case "drain":
+    case "reset":
+    case "testenv-data":
+    case "console-open":
+    case "console-credit":
+    case "console-close":
+      return parts.testenvs.onMessage(message);
+    case "node-create":
+      return parts.nodes.create(message);
+    case "node-delete":
+      return parts.nodes.delete(message.id);
+    case "image-build":
+      return parts.builds.build(message).catch((error: unknown) => {
+        if (!isRackyardError(error)) throw error;
+        log.warn({ image: message.name, why: describeError(error) }, "no image is built");
+      });
+    default:
+      return assertNever(message, "message");
+  }
+}
+
+/** A sign of life every 5 s, and what may be wrong with the host. */
+async function beat(
+  parts: Parts,
+  send: (message: FromHost) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    send(await vitalsOf(parts.hypervisor, parts.passes.failures(), await parts.testenvs.reports()));
+    await pause(limits.heartbeatMs, signal).catch(() => undefined);
+  }
+}
+
+/** H-1.6: the wanted racks; none at all is refused with the sums. */
+export async function carveHost(config: Config, state: string, store: Store, log: Log) {
+  const present = (await testenvRecords(store, () => hostClock.wallMs()).all())
+    .filter(({ phase }) => phase.state !== "removed")
+    .map(({ number, kind }) => ({ number, kind }));
+  const carving = carve(config, await hostSize(state), present);
+  const { sums } = carving;
+  if (carving.kind === "refused") {
+    fail("no-space", `${carving.why}. ${sums.join("; ")}`, {
+      remedy: "make the kinds smaller (teHost.kinds), or set teHost.carve.…PerTe",
+    });
+  }
+  log.info({ sums, racks: carving.wanted.length }, "carved");
+  return carving.wanted;
+}
+
+/** H-7.7, where the file system fills up. */
+async function collectImages(
+  images: ImageStore,
+  state: string,
+  users: readonly [Testenvs, Nodes, ImageBuilds],
+  log: Log,
+): Promise<void> {
+  const { blocks, bfree, bsize } = await statfs(state);
+  const disk = { totalBytes: blocks * bsize, usedBytes: (blocks - bfree) * bsize };
+  const [testenvs, nodes, builds] = users;
+  const inUse = new Set([
+    ...testenvs.imagesInUse(),
+    ...nodes.imagesInUse(),
+    ...builds.reports().map(({ digest }) => digest),
+  ]);
+  for (const digest of imagesToRemove(await images.usage(), inUse, disk)) {
+    await images.remove(digest);
+    log.info({ digest }, "image removed: the disk fills up");
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Who this host is (H-1.5): its random UUID, the key that signs its certificates, the gate's
+ * host key, and the number of its sessions. Made at the first start; keys lie in files of mode
+ * 0600, the rest in te-host.db. And which world it lives in: one boot, one cell.
+ */
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
+import type { KeyObject } from "node:crypto";
+import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
+import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
+import { systemRandom } from "../../base/random.ts";
+import { keptHostKey } from "../../ssh/keys.ts";
+import type { SshKeyPair } from "../../ssh/keys.ts";
+import type { Store } from "../../store/store.ts";
+
+export type Identity = {
+  readonly hostId: string;
+  readonly certificateKey: KeyObject;
+  /** SPKI PEM, for the broker. */
+  readonly certificatePublicKey: string;
+  readonly sshHostKey: SshKeyPair;
+  /** Counted up durably before it is used. */
+  nextSessionNumber(): Promise<number>;
+};
+
+export async function openIdentity(store: Store, keysFolder: string): Promise<Identity> {
+  const certificateKey = await keptCertificateKey(join(keysFolder, "certificate_ed25519.pem"));
+  return {
+    hostId: await keptFact(store, "host-id", () => systemRandom.uuid4()),
+    certificateKey,
+    certificatePublicKey: createPublicKey(certificateKey)
+      .export({ type: "spki", format: "pem" })
+      .toString(),
+    sshHostKey: await keptHostKey(join(keysFolder, "ssh_host_ed25519_key"), "rackyard gate"),
+    nextSessionNumber: () =>
+      store.transaction(async (tx) => {
+        const number = Number((await store.fact("session-number")) ?? 0) + 1;
+        await store.setFact(tx, "session-number", String(number), Date.now());
+        return number;
+      }),
+  };
+}
+
+/** What `plan` shows where nothing was ever started: an identity that is not kept. */
+export async function knownHostId(store: Store): Promise<string | undefined> {
+  return store.fact("host-id");
+}
+
+/**
+ * The world this agent lives in, and whether it is another than the last one's: a file in the
+ * cell's own /run dies with the cell and with the boot, and what ran with it.
+ */
+export async function enterWorld(store: Store): Promise<{ world: string; isNew: boolean }> {
+  const path = "/run/rackyard-gate/world";
+  const here = (await readTextIfAny(path))?.trim();
+  const before = await store.fact("world");
+  if (here !== undefined && here === before) return { world: here, isNew: false };
+  const world = systemRandom.uuid4();
+  await writeFileAtomic(path, `${world}\n`);
+  await store.transaction((tx) => store.setFact(tx, "world", world, Date.now()));
+  return { world, isNew: true };
+}
+
+/** Monotonic time of the machine, the same for every process of one boot. */
+export const hostClock: Clock = {
+  wallMs: () => systemClock.wallMs(),
+  monoMs: () => Number(process.hrtime.bigint() / 1_000n) / 1_000,
+  after: (delayMs, callback) => systemClock.after(delayMs, callback),
+};
+
+async function keptFact(store: Store, name: string, make: () => string): Promise<string> {
+  const kept = await store.fact(name);
+  if (kept !== undefined) return kept;
+  const made = make();
+  await store.transaction((tx) => store.setFact(tx, name, made, Date.now()));
+  return made;
+}
+
+async function keptCertificateKey(path: string): Promise<KeyObject> {
+  const kept = await readTextIfAny(path);
+  if (kept !== undefined) return createPrivateKey(kept);
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  await writeFileAtomic(path, pem, 0o600);
+  return privateKey;
+}

@@ -1,0 +1,101 @@
+/**
+ * The one ordered pass of a host (H-1.2, H-1.4): the hypervisor's plan, then the racks', then
+ * the nodes', each planned when the former is done. Runs at start, every 30 s, and 200 ms after
+ * whatever happened; takes no input. `plan` shows the same actions and touches nothing.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { describeError } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import { openExecutor } from "../../hypervisor/execute.ts";
+import { pause } from "../../base/wait.ts";
+import type { Failure } from "../../hypervisor/execute.ts";
+import type { Hypervisor, PlannedAction } from "../../hypervisor/hypervisor-port.ts";
+
+/** What racks and nodes bring to a pass. */
+export type PartOfPass = {
+  plan(): Promise<readonly PlannedAction[]>;
+  readonly performers: Readonly<Record<string, (action: PlannedAction) => Promise<void>>>;
+};
+
+export type Passes = {
+  /** One pass soon; calls while one runs make one more. */
+  wake(): void;
+  /** Runs passes until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>;
+  failures(): readonly Failure[];
+};
+
+export function openPasses(options: {
+  readonly hypervisor: Hypervisor;
+  readonly parts: readonly PartOfPass[];
+  /** What is done after every pass: housekeeping that no plan shows. */
+  readonly after: () => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+}): Passes {
+  const { hypervisor, parts, clock, log } = options;
+  const performers = Object.assign({}, ...parts.map((part) => part.performers)) as Record<
+    string,
+    (action: PlannedAction) => Promise<void>
+  >;
+  const executor = openExecutor(performers, { log, monoMs: () => clock.monoMs() });
+  let wanted = true;
+  let ring: () => void = () => undefined;
+
+  async function pass(signal: AbortSignal): Promise<void> {
+    await hypervisor.mend();
+    const planned = [];
+    for (const part of parts) planned.push(...(await part.plan()));
+    const outcome = await executor.perform(planned, signal);
+    if (outcome.failed.length > 0) clock.after(limits.backoffFirstMs, wake);
+    await options.after();
+  }
+
+  function wake(): void {
+    wanted = true;
+    ring();
+  }
+
+  /** Resolves when a pass is due, or the signal aborts. */
+  async function due(signal: AbortSignal): Promise<void> {
+    if (!wanted) {
+      await new Promise<void>((resolve) => {
+        const timer = clock.after(limits.reconcileMs, resolve);
+        ring = () => {
+          timer.cancel();
+          resolve();
+        };
+        if (signal.aborted) ring();
+      });
+      // what comes in a burst is one pass
+      if (wanted) await pause(limits.reconcileAfterEventMs, signal).catch(() => undefined);
+    }
+    wanted = false;
+  }
+
+  return {
+    wake,
+    failures: () => executor.failures(),
+    async run(signal) {
+      signal.addEventListener("abort", () => ring(), { once: true });
+      while (!signal.aborted) {
+        await due(signal);
+        if (signal.aborted) return;
+        await pass(signal).catch((error: unknown) => {
+          if (!signal.aborted) log.error({ why: describeError(error) }, "a pass failed");
+        });
+      }
+    },
+  };
+}
+
+/** All that a pass would do, in order. */
+export async function planAll(
+  hypervisor: Hypervisor,
+  parts: readonly PartOfPass[],
+): Promise<PlannedAction[]> {
+  const planned = [...(await hypervisor.plan())];
+  for (const part of parts) planned.push(...(await part.plan()));
+  return planned;
+}
