@@ -61,22 +61,19 @@ export const limits = {
   leasesPerHolder: 100,
   /** Renewals come every 10 s (lease.md L14). */
   renewMs: 10_000,
-  /** No sign of life of a holder for so long: holder-lost (L11, configuration default). */
-  holderTtlMs: 30_000,
   /** A waiter's closed stream ends its request after (L11). */
   streamLossMs: 2_000,
   /** TE data not taken within (L8): cancelled. */
   takenMs: 10_000,
   /** What the host adds to the asked duration when it fixes the deadline (H-1.14, L8). */
   deadlineSlackMs: 5_000,
-  /** A lease's longest and default duration, policy (configuration defaults). */
-  leaseMaxMs: 4 * 3600_000,
-  leaseDefaultMs: 3600_000,
   /** `avoid` is preferred for so long, then taken all the same (lease.md §4). */
   avoidMs: 60_000,
   /** A host that does not answer `prepare`: the TE is faulty for this waiter. */
   prepareMs: 15_000,
 
+  /** What a reset and a preparation take together, about: for predicted starts. */
+  leaseTurnMs: 3_000,
   /** Events in the broker's mailbox; a fuller one refuses, so that none waits for long. */
   leaseMailbox: 20_000,
   /** Events decided and recorded together: one transaction (group commit). */
@@ -191,6 +188,8 @@ export const limits = {
   recentBuilds: 1_000,
 
   // --- builds
+  /** The demo's change: image built, voted on, rack reset; much more than it should ever take. */
+  demoMs: 3600_000,
   /** ci.md F-0: pre phase failed, node or TE lost. */
   attempts: 3,
   /** Job defaults (ci.md T-1), seconds as the layout writes them. */

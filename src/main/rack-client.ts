@@ -23,7 +23,7 @@ export function openRackClient(socket: string, log: Log): RackPort {
       const over = new AbortController();
       const renewing = renew(calls, rack, AbortSignal.any([signal, over.signal]), log);
       try {
-        for await (const view of calls.follow(rack, signal)) yield view;
+        for await (const view of calls.watch(rack, signal)) yield view;
       } finally {
         over.abort();
         await renewing;

@@ -181,6 +181,7 @@ function policyOf(config: BrokerOptions["config"]): Policy {
     deadlineSlackMs: limits.deadlineSlackMs,
     hostSuspectMs: Math.min(limits.hostSuspectMs, config.graceMs),
     hostGraceMs: config.graceMs,
+    turnMs: limits.leaseTurnMs,
     waiters: limits.waiters,
     leasesPerHolder: limits.leasesPerHolder,
   };

@@ -15,9 +15,6 @@ export type Forecast = {
   readonly latestMs: number;
 };
 
-/** What a reset and a preparation take together, about. */
-const TURN_MS = 3_000;
-
 /** Forecasts of all requests that wait and can be foreseen. */
 export function forecasts(ledger: Ledger, nowMs: number): ReadonlyMap<string, Forecast> {
   const shares = [0, ledger.usedShare, 1];
@@ -49,7 +46,7 @@ function play(ledger: Ledger, nowMs: number, share: number): Map<string, number>
     if (!slot) continue;
     starts.set(lease.id, slot.freeMs);
     // one that is passed over delays nobody who can start now
-    if (lease.takeable) slot.freeMs += lease.durationMs * share + TURN_MS;
+    if (lease.takeable) slot.freeMs += lease.durationMs * share + ledger.policy.turnMs;
   }
   return starts;
 }
@@ -64,15 +61,15 @@ function soonest(ledger: Ledger, slots: readonly Slot[], lease: Lease): Slot | u
 
 /** When this TE could be granted again; null where nobody can say. */
 function freeAtMs(ledger: Ledger, te: TestenvRecord, nowMs: number, share: number): number | null {
-  if (te.life.kind === "resetting") return nowMs + TURN_MS;
+  if (te.life.kind === "resetting") return nowMs + ledger.policy.turnMs;
   if (obstacle(ledger, te) !== null) return null;
   const lease = leaseOn(ledger, te.id);
   if (!lease) return nowMs;
   const { state } = lease;
   if (state.kind === "active") {
     const ends = state.preparedAtMs + lease.durationMs * share;
-    return Math.max(nowMs, share === 1 ? state.deadlineMs : ends) + TURN_MS;
+    return Math.max(nowMs, share === 1 ? state.deadlineMs : ends) + ledger.policy.turnMs;
   }
-  if (state.kind === "preparing") return nowMs + lease.durationMs * share + TURN_MS;
-  return nowMs + TURN_MS;
+  if (state.kind === "preparing") return nowMs + lease.durationMs * share + ledger.policy.turnMs;
+  return nowMs + ledger.policy.turnMs;
 }

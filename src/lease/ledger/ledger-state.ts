@@ -21,6 +21,8 @@ export type Policy = {
   readonly deadlineSlackMs: number;
   readonly hostSuspectMs: number;
   readonly hostGraceMs: number;
+  /** What a reset and a preparation take together, about. */
+  readonly turnMs: number;
   readonly waiters: number;
   readonly leasesPerHolder: number;
 };

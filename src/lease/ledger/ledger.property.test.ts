@@ -22,6 +22,7 @@ const policy: Policy = {
   deadlineSlackMs: 5_000,
   hostSuspectMs: 30_000,
   hostGraceMs: 60_000,
+  turnMs: 3_000,
   waiters: 100,
   leasesPerHolder: 100,
 };

@@ -21,6 +21,7 @@ const policy: Policy = {
   deadlineSlackMs: 5_000,
   hostSuspectMs: 30_000,
   hostGraceMs: 60_000,
+  turnMs: 3_000,
   waiters: 3_000,
   leasesPerHolder: 5_000,
 };
