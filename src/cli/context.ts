@@ -59,8 +59,8 @@ export function contextOf(
   signal: AbortSignal,
   streams?: Streams,
 ): CliContext {
-  let found: Promise<Endpoint> | undefined;
-  const endpoint = (): Promise<Endpoint> => (found ??= findEndpoint(globals, env));
+  // Looked up each time: `demo` starts what it did not find.
+  const endpoint = (): Promise<Endpoint> => findEndpoint(globals, env);
   return {
     globals,
     out: openOutput({ json: globals.json }, streams, env),

@@ -120,12 +120,13 @@ function eventOf(event: LifeEvent, topic: ApiEvent["topic"]): ApiEvent {
     const value = places.map((place) => valueAt(body, [...place, name])).find(isPlain);
     return value === undefined ? [] : [[name, value] as const];
   });
+  const number = body["number"];
   return {
     id: event.seq,
     topic,
     at: isoTime(event.atMs),
     // A change is known by its number; its row's id is longer, to be sorted by.
-    subject: topic === "change" ? String(body["number"] ?? event.id) : event.id,
+    subject: topic === "change" && isPlain(number) ? String(number) : event.id,
     event: event.event,
     body: { ...Object.fromEntries(facts), life: event.life, from: event.from, to: event.to },
   };

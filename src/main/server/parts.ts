@@ -141,7 +141,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
     log: log.child({ component: "nodepool" }),
     scope,
     config: config.nodes,
-    recipeDirectory: (recipe) => settings.recipeDirectory(recipe),
+    recipeDirectory: (recipe) => settings.absolute(recipe),
     authorizedKey: `${identity.publicKey} rackyard`,
     send: (hostId, message) => broker.get().sessions.send(hostId, message),
     onEvent(id, event, view) {

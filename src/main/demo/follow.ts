@@ -1,0 +1,137 @@
+/**
+ * Follows a pushed change over the API until it is voted on, its rack is clean again and its node
+ * gone: reads the builds' time lines whenever an event says that something has happened, and now
+ * and then in any case. A build that is tried again is followed in its next attempt.
+ */
+import type { Client } from "../../api/client.ts";
+import { fail, isRackyardError } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import { pause } from "../../base/wait.ts";
+import type { BuildView, TimelineEntry } from "../../model/build.ts";
+import type { ChangeView } from "../../model/change.ts";
+import type { LeaseView } from "../../model/lease.ts";
+import type { Certificate, TestenvView } from "../../model/testenv.ts";
+
+export type Seen = {
+  readonly change: ChangeView | undefined;
+  readonly build: BuildView | undefined;
+  readonly timeline: readonly TimelineEntry[];
+  readonly lease: LeaseView | undefined;
+  readonly testenv: TestenvView | undefined;
+  readonly certificate: Certificate | undefined;
+};
+
+export type Followed = Seen & { readonly vote: { label: string; value: number } | undefined };
+
+/** Calls `onSeen` with each new look; ends when all is over, or throws `timed-out`. */
+export async function followChange(
+  api: Client,
+  number: number,
+  patchset: number,
+  onSeen: (seen: Seen) => Promise<void>,
+  signal: AbortSignal,
+): Promise<Followed> {
+  const over = new AbortController();
+  const all = AbortSignal.any([signal, over.signal]);
+  const bell = openBell();
+  const listening = listen(api, bell, all);
+  const deadline = performance.now() + limits.demoMs;
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const seen = await look(api, number, patchset);
+      await onSeen(seen);
+      const vote = voteOf(seen);
+      if (vote && isOver(seen)) return { ...seen, vote };
+      if (performance.now() > deadline) fail("timed-out", `no end within ${limits.demoMs} ms`);
+      await bell.next(limits.backoffFirstMs, signal);
+    }
+  } finally {
+    over.abort();
+    await listening;
+  }
+}
+
+async function look(api: Client, number: number, patchset: number): Promise<Seen> {
+  const change = await api.changes.get(number);
+  const page = await api.builds.list({ change: number, limit: 100 });
+  // Newest first: the latest attempt; of several jobs the one that has a rack.
+  const builds = page.items.filter((build) => build.patchset === patchset);
+  const build = builds.find(({ lease, te }) => lease ?? te) ?? builds[0];
+  const nothing = { lease: undefined, testenv: undefined, certificate: undefined };
+  if (!build) return { change, build, timeline: [], ...nothing };
+  const timeline = await api.builds.timeline(build.id);
+  if (build.lease === null) return { change, build, timeline, ...nothing };
+  const lease = await api.leases.get(build.lease);
+  const testenv = build.te === null ? undefined : await api.testenvs.get(build.te);
+  const certificate =
+    lease.state === "ended" ? await maybe(api.leases.certificate(build.lease)) : undefined;
+  return { change, build, timeline, lease, testenv, certificate };
+}
+
+/** Voted, and where there was a rack and a node: proved clean, and gone. */
+function isOver(seen: Seen): boolean {
+  const { build, timeline, certificate } = seen;
+  if (!build || build.state !== "reported" || build.result === "RETRY") return false;
+  const has = (step: string): boolean => timeline.some((entry) => entry.step === step);
+  if (build.te !== null && !certificate) return false;
+  return build.node === null || has("node-deleted");
+}
+
+function voteOf({ change, build, timeline }: Seen): Followed["vote"] {
+  if (!build || !timeline.some((entry) => entry.step === "voted")) return undefined;
+  const vote = change?.votes.find(({ label, value }) => label === "Verified" && value !== 0);
+  return vote && { label: vote.label, value: vote.value };
+}
+
+async function maybe<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isRackyardError(error, "not-found")) return undefined;
+    throw error;
+  }
+}
+
+type Bell = { ring(): void; next(patienceMs: number, signal: AbortSignal): Promise<void> };
+
+function openBell(): Bell {
+  let rung = false;
+  let wake = (): void => undefined;
+  return {
+    ring() {
+      rung = true;
+      wake();
+    },
+    async next(patienceMs, signal) {
+      if (!rung) {
+        const quiet = new AbortController();
+        const either = AbortSignal.any([quiet.signal, signal]);
+        wake = () => quiet.abort();
+        await pause(patienceMs, either).catch(() => undefined);
+        wake = () => undefined;
+      }
+      rung = false;
+    },
+  };
+}
+
+/** The server may be started again meanwhile: then the stream is taken up again. */
+async function listen(api: Client, bell: Bell, signal: AbortSignal): Promise<void> {
+  let lastId: number | undefined;
+  while (!signal.aborted) {
+    try {
+      const more = { signal, ...(lastId === undefined ? {} : { lastId }) };
+      for await (const event of api.events(
+        ["change", "item", "build", "lease", "testenv", "node"],
+        more,
+      )) {
+        lastId = event.id;
+        bell.ring();
+      }
+    } catch {
+      // looked at again by the clock meanwhile
+    }
+    await pause(limits.backoffFirstMs, signal).catch(() => undefined);
+  }
+}

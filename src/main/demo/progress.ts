@@ -1,0 +1,136 @@
+/**
+ * What the demo shows while it runs: with --json a line of JSON a step; on a terminal each step
+ * with its time and, below, what is under way: the machines as they boot and the job's last line.
+ */
+import { stripVTControlCharacters } from "node:util";
+import { isoTime } from "../../base/clock.ts";
+import type { Output } from "../../cli/output.ts";
+import { spanText } from "../../cli/output.ts";
+import type { Seen } from "./follow.ts";
+import type { Summary } from "./summary.ts";
+
+/** What a step tells beside its name and time. */
+export type StepFacts = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export type Progress = {
+  /** A step is done, at this wall time. */
+  step(step: string, atMs: number, more?: StepFacts): void;
+  /** What is under way, for people at a terminal. */
+  now(seen: Seen | undefined, text: string): void;
+  /** The job's last line. */
+  line(text: string): void;
+  readonly timeline: Summary["timeline"];
+  end(): void;
+};
+
+export function openProgress(out: Output, startMs: number): Progress {
+  const timeline: { step: string; atMs: number; machine?: string }[] = [];
+  let lastMs = startMs;
+  let drawn = 0;
+  let block: string[] = [];
+  let lastLine = "";
+  const live = out.attended && !out.json;
+
+  const erase = (): void => {
+    if (drawn > 0) process.stderr.write(`\u001b[${drawn}A\u001b[0J`);
+    drawn = 0;
+  };
+  const draw = (): void => {
+    if (!live) return;
+    erase();
+    const width = Math.max(40, process.stderr.columns ?? 80);
+    const lines = [...block, ...(lastLine === "" ? [] : [`  ${lastLine}`])];
+    for (const text of lines) process.stderr.write(`${cut(text, width)}\n`);
+    drawn = lines.length;
+  };
+
+  return {
+    timeline,
+    step(step, atMs, more = {}) {
+      const ms = Math.max(0, Math.round(atMs - lastMs));
+      lastMs = Math.max(lastMs, atMs);
+      const machine = typeof more["machine"] === "string" ? { machine: more["machine"] } : {};
+      timeline.push({ step, atMs: Math.round(atMs - startMs), ...machine });
+      erase();
+      out.record({ event: "step", step, at: isoTime(atMs), ms, ...more }, () => {
+        const total = out.style("dim", spanText(Math.max(0, atMs - startMs)).padStart(8));
+        const took = out.style("dim", `+${spanText(ms)}`.padStart(8));
+        return `${total} ${took}  ${step.replaceAll("-", " ").padEnd(13)} ${tellMore(out, more)}`;
+      });
+      draw();
+    },
+    now(seen, text) {
+      block = [out.style("bold", text), ...machinesOf(out, seen)];
+      draw();
+    },
+    line(text) {
+      lastLine = stripVTControlCharacters(text).replace(/^\S+Z /, "");
+      draw();
+    },
+    end() {
+      erase();
+      block = [];
+      lastLine = "";
+    },
+  };
+}
+
+function cut(text: string, width: number): string {
+  const plain = stripVTControlCharacters(text);
+  return plain.length < width ? text : `${plain.slice(0, width - 2)}…`;
+}
+
+function machinesOf(out: Output, seen: Seen | undefined): string[] {
+  if (!seen?.testenv || seen.build?.state === "reported") return [];
+  const up = new Set(
+    seen.timeline.flatMap(({ step, machine }) =>
+      (step === "machine-up" || step === "seed-up") && machine ? [machine] : [],
+    ),
+  );
+  return seen.testenv.machineList.map(({ name, power }) => {
+    const state = up.has(name) ? out.style("green", "up") : power === "on" ? "booting" : power;
+    return `  ${name.padEnd(10)} ${state}`;
+  });
+}
+
+function tellMore(out: Output, more: StepFacts): string {
+  const shown = ["machine", "result", "value", "change", "te", "url", "detail"];
+  return shown
+    .flatMap((name) => {
+      const value = more[name];
+      if (value === undefined || value === null) return [];
+      const text =
+        name === "value" ? `Verified ${Number(value) > 0 ? "+" : ""}${value}` : `${value}`;
+      if (name !== "result" && name !== "value") return [text];
+      const good = value === "SUCCESS" || Number(value) > 0;
+      return [out.style(good ? "green" : "red", text)];
+    })
+    .join("  ");
+}
+
+/** The end, for people. */
+export function summaryText(out: Output, summary: Summary): string {
+  const verdict = summary.ok
+    ? out.style(["green", "bold"], "It went as it should.")
+    : out.style(["red", "bold"], `It did not go as it should: ${summary.failure}`);
+  const evidence = summary.evidence.map(
+    ({ url, line, text }) => `  ${out.style("red", text)}\n    ${url}, line ${line}`,
+  );
+  return [
+    "",
+    verdict,
+    ...(summary.result === null
+      ? []
+      : [
+          `result ${summary.result}, vote ${summary.vote?.value ?? "none"}, rack ${summary.te ?? "–"}`,
+        ]),
+    ...(evidence.length === 0 ? [] : ["why, from the logs:", ...evidence]),
+    ...(summary.pushToVoteMs === null
+      ? []
+      : [`push to vote ${spanText(summary.pushToVoteMs)}, all ${spanText(summary.durationMs)}`]),
+    ...(summary.change === null ? [] : [`change   ${out.style("cyan", summary.change.url)}`]),
+    ...(summary.logsUrl === null ? [] : [`logs     ${out.style("cyan", summary.logsUrl)}`]),
+    "try next:",
+    ...summary.next.map((command) => `  ${command}`),
+  ].join("\n");
+}
