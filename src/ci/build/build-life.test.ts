@@ -218,6 +218,17 @@ test("J-4 noop is released at once and is a success, without node or rack", () =
   expect(now).toMatchObject({ state: "archiving", record: { result: "SUCCESS" } });
 });
 
+test.each([
+  { kind: "exited", phase: "run", exitCode: 1 },
+  { kind: "timed-out", phase: "run" },
+  { kind: "disk-full", detail: "0 MiB" },
+  { kind: "aborted" },
+  { kind: "unreachable", detail: "gone" },
+] as const)("T-2 logs are collected after $kind too", (outcome) => {
+  const step = stepBuild(build("running"), { kind: "stepped", outcome }, 1);
+  expect(step.effects).toEqual(["collect"]);
+});
+
 test("Q-5 a build cancelled while it runs still collects, and ends CANCELED", () => {
   const cancelled = stepBuild(build("running"), events["cancelled"]!, 1).build;
   const collecting = stepBuild(cancelled, events["stepped aborted"]!, 2).build;
