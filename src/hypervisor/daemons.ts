@@ -80,15 +80,18 @@ export function openDaemons(
       closeSync(output);
     }
     const start = await processStart(pid);
-    if (start === undefined) fail("unavailable", `${spec.name} ended as it began`);
+    if (start === undefined) {
+      fail("unavailable", `${spec.name} ended as it began: ${logFile(spec)}`);
+    }
     await writeFileAtomic(pidFile(spec.name), `${pid} ${start}\n`);
-    await until(
+    const state = await until(
       async () => {
-        if ((await processStart(pid)) !== start) fail("unavailable", `${spec.name} ended early`);
-        return spec.ready();
+        if ((await processStart(pid)) !== start) return "ended";
+        return (await spec.ready()) && "ready";
       },
       { timeoutMs: limits.daemonStartMs, everyMs: 25, signal: stop.signal, what: spec.name },
     );
+    if (state === "ended") fail("unavailable", `${spec.name} ended as it began: ${logFile(spec)}`);
     log.info({ daemon: spec.name, pid }, "daemon started");
     return { spec, pid, start, worker: workerOf(spec), failures: 0, notBeforeMs: 0 };
   }
@@ -185,8 +188,11 @@ export function openDaemons(
         if (each) await endOld(pidFile(name), each.spec);
       }),
     async list() {
-      const all = [...kept.values()];
-      return all.map(({ spec, pid }) => ({ name: spec.name, pid: workerOf(spec) ?? pid }));
+      // A worker that is just being started again by its keeper has no pid to show.
+      return [...kept.values()].flatMap(({ spec, pid }) => {
+        const shown = spec.worker ? workerOf(spec) : pid;
+        return shown === undefined ? [] : [{ name: spec.name, pid: shown }];
+      });
     },
     async running(spec) {
       const found = kept.get(spec.name) ?? (await readPid(pidFile(spec.name)));

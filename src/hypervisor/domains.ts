@@ -29,13 +29,19 @@ export type DomainsOptions = {
   readonly onStarted: () => Promise<void>;
 };
 
-/** A QEMU that we end reports a signal of the host: so long that is our own. */
+/** A QEMU that we end reports a signal of the host: so long after `destroy` that is our own. */
 const OWN_END_MS = 10_000;
+/** As long as no new QEMU can have been killed after a start was asked for. */
+const START_GRACE_MS = 250;
 
 export function openDomains(options: DomainsOptions): Domains {
   const { virsh, flavour } = options;
   const tested = flavour === "test";
   const ending = new Map<string, number>();
+  const starting = (uuid: string): void => {
+    const soon = performance.now() + START_GRACE_MS;
+    if ((ending.get(uuid) ?? 0) > soon) ending.set(uuid, soon);
+  };
 
   const destroy = async (uuid: string): Promise<"destroyed" | "was-off"> => {
     ending.set(uuid, performance.now() + OWN_END_MS);
@@ -57,7 +63,7 @@ export function openDomains(options: DomainsOptions): Domains {
       });
     },
     async start(uuid) {
-      ending.delete(uuid);
+      starting(uuid);
       return unless<"started" | "was-on">("conflict", "was-on", async () => {
         await virsh.change("start", uuid);
         await options.onStarted();
@@ -65,7 +71,7 @@ export function openDomains(options: DomainsOptions): Domains {
       });
     },
     async startOnce(spec, first) {
-      ending.delete(spec.uuid);
+      starting(spec.uuid);
       await virsh.changeByXml(["create"], domainXml(describe(spec, flavour), { first }));
       await options.onStarted();
     },
@@ -142,20 +148,25 @@ async function watch(
 ): Promise<void> {
   const uuids = new Map<string, string>();
   let last: Promise<void> = Promise.resolve();
-  const relay = async (event: LibvirtEvent): Promise<void> => {
+  const relay = async (event: LibvirtEvent, heardMs: number): Promise<void> => {
     if (!uuids.has(event.name)) {
       for (const { name, uuid } of await listDomains(options.virsh)) uuids.set(name, uuid);
     }
     const uuid = uuids.get(event.name);
     const what = event.what === "host-reset" ? "guest-reset" : event.what;
     if (uuid === undefined) return;
-    const ours = what === "host-killed" && performance.now() < (ending.get(uuid) ?? 0);
+    // libvirt itself ends a QEMU whose guest is done: that signal says nothing new.
+    if (what === "guest-reset" || what === "guest-shutdown") ending.set(uuid, heardMs + OWN_END_MS);
+    const ours = what === "host-killed" && heardMs < (ending.get(uuid) ?? 0);
     if (!ours && !signal.aborted) onEvent({ uuid, name: event.name, what, detail: event.detail });
   };
   await watchEvents(
     options.uri,
     {
-      onEvent: (event) => void (last = last.then(() => relay(event)).catch(() => undefined)),
+      onEvent(event) {
+        const heardMs = performance.now();
+        last = last.then(() => relay(event, heardMs)).catch(() => undefined);
+      },
       onGap: () => uuids.clear(),
     },
     signal,

@@ -127,7 +127,7 @@ export type FlowFacts = {
   readonly pairs: readonly (readonly [number, number])[];
 };
 
-/** Reads back from `ovs-ofctl dump-flows` what planFlows put there. */
+/** Reads back from `ovs-ofctl dump-flows` (table 0 is not named) what planFlows put there. */
 export function parseFlows(dump: readonly string[]): FlowFacts {
   const entrances = new Map<number, { mac: string; ip: string }>();
   const pairs: (readonly [number, number])[] = [];
@@ -136,8 +136,7 @@ export function parseFlows(dump: readonly string[]): FlowFacts {
     const from = Number(fields.get("in_port"));
     const ip = fields.get("arp_spa");
     const mac = fields.get("dl_src");
-    if (fields.get("table") === "0" && ip && ip !== "0.0.0.0" && mac)
-      entrances.set(from, { mac, ip });
+    if (!fields.has("table") && ip && ip !== "0.0.0.0" && mac) entrances.set(from, { mac, ip });
     const to = /^actions=output:(\d+)$/.exec(line.slice(line.lastIndexOf("actions=")))?.[1];
     const isPair = fields.get("table") === "20" && fields.has("dl_dst") && !fields.has("nw_dst");
     if (isPair && to && !/\b(?:arp|udp)\b/.test(line) && !fields.get("dl_dst")?.includes("/")) {

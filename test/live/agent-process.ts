@@ -20,8 +20,8 @@ type Part = "domains" | "disks" | "bridges" | "portRules" | "testNetwork" | "dae
 type Method<P extends Part> = keyof Hypervisor[P] & string;
 type Result<P extends Part, M extends Method<P>> = Hypervisor[P][M] extends (
   ...args: never[]
-) => Promise<infer R>
-  ? R
+) => infer R
+  ? Awaited<R>
   : Hypervisor[P][M];
 type Arguments<P extends Part, M extends Method<P>> = Hypervisor[P][M] extends (
   ...args: infer A

@@ -6,7 +6,7 @@
  */
 import { createInterface } from "node:readline";
 import { describeError } from "../../src/base/errors.ts";
-import { openFileLog } from "../../src/base/log.ts";
+import { openFileLog, silentLog } from "../../src/base/log.ts";
 import { enterCell, insideCell, prepareCell, readCell } from "../../src/hypervisor/cell.ts";
 import { openHypervisor } from "../../src/hypervisor/hypervisor.ts";
 
@@ -15,7 +15,7 @@ const recorded = process.env["RACKYARD_CELL"] ? await readCell(state) : undefine
 const cell =
   recorded && insideCell(recorded)
     ? recorded
-    : await prepareCell({ state, cidr: "auto", mtu: 1_500, log: openFileLog("/dev/stderr") });
+    : await prepareCell({ state, cidr: "auto", mtu: 1_500, log: silentLog });
 if (!insideCell(cell)) {
   const self = [import.meta.filename, state, hostId];
   await enterCell(cell, process.execPath, [...process.execArgv, ...self], process.env);
