@@ -147,7 +147,7 @@ function statusOf(exit: Exit): number {
 function outcomeOf(error: unknown): Outcome {
   if (isRackyardError(error, "unsatisfiable")) return "unsatisfiable";
   if (isRackyardError(error, "wait-timeout")) return "waited-too-long";
-  if (isRackyardError(error, "lease-lost")) return "lost";
+  if (isRackyardError(error, "lease-lost") || isRackyardError(error, "lease-over")) return "lost";
   return "refused";
 }
 

@@ -76,7 +76,8 @@ export function openChannel(
     // The protocol allows 123 bytes of reason.
     socket.close(code, Buffer.from(reason).subarray(0, 120).toString("utf8").replace(/�+$/, ""));
     // A peer that does not answer the closing is not waited for.
-    clock.after(limits.sessionProbeMs, () => socket.terminate());
+    const patience = clock.after(limits.sessionProbeMs, () => socket.terminate());
+    socket.once("close", () => patience.cancel());
     finish(reason);
   };
 

@@ -70,7 +70,11 @@ export function openHolder(endpoint: Endpoint): Holder {
 
   async function wait(lease: LeaseKey, options: AcquireOptions): Promise<HeldLease> {
     for await (const view of calls.watch(lease, options.signal)) {
-      if (view.state === "active") return hold(lease, view, options.signal);
+      if (view.state === "active") {
+        const held = await hold(lease, view, options.signal).catch(backInQueue);
+        if (held) return held;
+        continue;
+      }
       if (view.state === "ended" || view.state === "ending") throw endedError(view);
       options.onUpdate?.(view);
     }
@@ -98,6 +102,11 @@ export function openHolder(endpoint: Endpoint): Holder {
       return hold(lease, view, signal);
     },
   };
+}
+
+/** The rack broke in the very moment of its taking: the request waits again (L13). */
+function backInQueue(error: unknown): undefined {
+  if (!isRackyardError(error, "conflict")) throw error;
 }
 
 /** Signs of life and watch from here on, until released or lost. */
