@@ -9,8 +9,6 @@ import { limits } from "./limits.ts";
 import { openLineSplitter } from "./lines.ts";
 import { pause } from "./wait.ts";
 
-/** The kernel tells of changes; where it does not (some file systems) this is the pace. */
-const LOOK_MS = 500;
 const CHUNK_BYTES = 64 * 1024;
 
 export type TailOptions = {
@@ -68,6 +66,6 @@ async function nextChange(path: string, signal: AbortSignal): Promise<void> {
   } catch {
     // not there yet: looked for at the pace
   }
-  await pause(LOOK_MS, either).catch(() => undefined);
+  await pause(limits.tailLookMs, either).catch(() => undefined);
   changed.abort();
 }

@@ -148,6 +148,32 @@ export const limits = {
   testenvsPerHost: 160,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,
+  /** Each daemon is looked at so often, so that a death is noticed within it (H-1.12). */
+  daemonLookMs: 200,
+  /** One try of "does it serve?" of a daemon that is starting. */
+  daemonReadyMs: 10_000,
+  /** What a restarted daemon forgot is set anew; pauses between tries while it settles. */
+  mendFirstMs: 100,
+  mendLastMs: 1_000,
+  /** Killed processes of a cell give back their memory, then their control group is empty. */
+  cellGoneMs: 15_000,
+  controlGroupMs: 5_000,
+  /** Cells that are made at once choose their test networks in turn. */
+  networkTurnFirstMs: 50,
+  networkTurnLastMs: 500,
+  /** Boots a guest to see whether KVM works; the same one emulated takes about 3 s (H-1.13). */
+  kvmProbeMs: 10_000,
+  /** SeaBIOS tries again after this when no device boots (H-3.1). */
+  biosRetryMs: 10_000,
+  /** virsh's event loops end with libvirtd; so long later they are started again. */
+  eventLoopRestartMs: 250,
+  /** QEMU's end by a signal is our own so long after a destroy, or until a start and a little. */
+  ownEndMs: 10_000,
+  ownEndAfterStartMs: 250,
+  /** dnsmasq forgets a released lease at once. */
+  dhcpReleaseMs: 5_000,
+  /** Pace of following a file where the kernel tells of no change. */
+  tailLookMs: 500,
 
   // --- git and changes
   /** A push, and what one change for each commit of it still lets a person review. */

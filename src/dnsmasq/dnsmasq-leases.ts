@@ -5,6 +5,7 @@
 import { run } from "../base/command.ts";
 import { readTextIfAny } from "../base/files.ts";
 import { followLines } from "../base/file-tail.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 
 export type Lease = { readonly mac: string; readonly ip: string };
@@ -55,6 +56,6 @@ export async function releaseLease(
       for (const { ip } of leases) await run("dhcp_release", [settings.interface, ip, mac]);
       return leases.length === 0;
     },
-    { timeoutMs: 5_000, everyMs: 20, what: `the DHCP lease of ${mac} to end` },
+    { timeoutMs: limits.dhcpReleaseMs, everyMs: 20, what: `the DHCP lease of ${mac} to end` },
   );
 }

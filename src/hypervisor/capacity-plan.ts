@@ -156,8 +156,10 @@ function sumsOf(
   reserve: Share,
 ): string[] {
   const fit = (all: number, one: number): number => Math.max(0, Math.floor(all / one));
+  const { memoryTotalMiB: memoryMiB, cpusOnline: cpus, diskGiB } = host;
+  const whole = { memoryMiB, cpus, diskGiB };
   const lines = [
-    `host: ${shown({ memoryMiB: host.memoryTotalMiB, cpus: host.cpusOnline, diskGiB: host.diskGiB })}`,
+    `host: ${shown(whole)}`,
     `for CI nodes: ${shown(reserve)}`,
     `for TEs: ${shown(total)}`,
   ];
@@ -174,7 +176,8 @@ function sumsOf(
 
 function shown(share: Share): string {
   const round = (value: number): string => String(Math.round(value * 10) / 10);
-  return `${round(share.memoryMiB)} MiB, ${round(share.cpus)} CPUs, ${round(share.diskGiB)} GiB disk`;
+  const { memoryMiB, cpus, diskGiB } = share;
+  return `${round(memoryMiB)} MiB, ${round(cpus)} CPUs, ${round(diskGiB)} GiB disk`;
 }
 
 export type PowerOn = { readonly kind: "yes" } | { readonly kind: "no"; readonly why: string };
@@ -190,13 +193,14 @@ export function mayPowerOn(machine: {
   readonly memoryAvailableMiB: number;
 }): PowerOn {
   if (machine.runningNow >= machine.runningLimit) {
-    const why = `${machine.name} stays off: ${machine.runningNow} machines of this TE are on, and at most ${machine.runningLimit} may be`;
+    const on = `${machine.runningNow} machines of this TE are on`;
+    const why = `${machine.name} stays off: ${on}, and at most ${machine.runningLimit} may be`;
     return { kind: "no", why };
   }
   const leftMiB = Math.floor(machine.memoryAvailableMiB - machine.memoryMiB - OVERHEAD_MIB);
   if (leftMiB < FREE_MEMORY_MIB) {
-    const why = `${machine.name} stays off: the host would have ${Math.max(0, leftMiB)} MiB of free memory, under ${FREE_MEMORY_MIB}`;
-    return { kind: "no", why };
+    const left = `${Math.max(0, leftMiB)} MiB of free memory, under ${FREE_MEMORY_MIB}`;
+    return { kind: "no", why: `${machine.name} stays off: the host would have ${left}` };
   }
   return { kind: "yes" };
 }

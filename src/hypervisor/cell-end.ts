@@ -7,6 +7,7 @@ import { readdir, readFile, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { run } from "../base/command.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { linkExists } from "./cell-network.ts";
 import { cellPlaces } from "./cell-paths.ts";
@@ -29,9 +30,6 @@ export type EndOfCell = {
   };
   readonly left: readonly Leak[];
 };
-
-/** How long what was killed may take to be gone; QEMUs give back their memory. */
-const GONE_MS = 15_000;
 
 /** Ends the cell of a state directory and says what was there and what is left. */
 export async function endCell(state: string): Promise<EndOfCell> {
@@ -121,7 +119,7 @@ async function endProcesses(
       quiet = living.length === 0 ? quiet + 1 : 0;
       return quiet >= 2;
     },
-    { timeoutMs: GONE_MS, everyMs: 20, what: "the cell's processes to end" },
+    { timeoutMs: limits.cellGoneMs, everyMs: 20, what: "the cell's processes to end" },
   ).catch(() => undefined); // what lives on is told as left
   return [...stopped.values()];
 }

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { run } from "../base/command.ts";
 import { fail, isRackyardError } from "../base/errors.ts";
 import { lockFile } from "../base/files.ts";
+import { limits } from "../base/limits.ts";
 import { retry } from "../base/retry.ts";
 import { MACHINE_RUN } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
@@ -32,8 +33,8 @@ export async function makeWayOut(
   const lock = join(MACHINE_RUN, "network.lock");
   await using _held = await retry(() => lockFile(lock, "the choice of a test network"), {
     tries: 40,
-    firstMs: 50,
-    lastMs: 500,
+    firstMs: limits.networkTurnFirstMs,
+    lastMs: limits.networkTurnLastMs,
     worth: (error) => isRackyardError(error, "state-in-use"),
   });
   const cidr = await choose(places, options);

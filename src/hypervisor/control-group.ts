@@ -7,6 +7,7 @@ import { constants } from "node:fs";
 import { access, mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../base/command.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 
 /** Calls `use` with the root of the hierarchy, or with undefined where there is none. */
@@ -69,7 +70,7 @@ export async function removeGroup(group: string, mountPoint: string): Promise<bo
     if (root === undefined) return true;
     const path = join(root, group);
     const gone = await until(() => removeTree(path), {
-      timeoutMs: 5_000,
+      timeoutMs: limits.controlGroupMs,
       everyMs: 20,
       what: "the control group to be empty",
     }).catch(() => false);

@@ -6,6 +6,7 @@ import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../base/command.ts";
 import { writeFileAtomic } from "../base/files.ts";
+import { limits } from "../base/limits.ts";
 import { dnsmasqConfig } from "../dnsmasq/dnsmasq-config.ts";
 import type { DnsmasqSettings } from "../dnsmasq/dnsmasq-config.ts";
 import type { CellPlaces } from "./cell-paths.ts";
@@ -119,6 +120,6 @@ log_outputs = "2:stderr"
 `;
 
 async function succeeds(program: string, args: readonly string[]): Promise<boolean> {
-  const { exitCode } = await run(program, args, { accept: "any", timeoutMs: 10_000 });
+  const { exitCode } = await run(program, args, { accept: "any", timeoutMs: limits.daemonReadyMs });
   return exitCode === 0;
 }

@@ -18,8 +18,6 @@ import { pause, until } from "../base/wait.ts";
 import type { Daemons, DaemonSpec } from "./hypervisor-port.ts";
 import { executableOf, groupLives } from "./process-scan.ts";
 
-/** How often each daemon is looked at: a death is noticed within this. */
-const LOOK_MS = 200;
 /** How often the size of their logs is looked at: every minute. */
 const LOOKS_PER_LOG_CHECK = 300;
 
@@ -160,7 +158,7 @@ export function openDaemons(
       if (looks % LOOKS_PER_LOG_CHECK === 0) {
         for (const { spec } of kept.values()) await keepLogSmall(logFile(spec));
       }
-      await pause(LOOK_MS, stop.signal).catch(() => undefined);
+      await pause(limits.daemonLookMs, stop.signal).catch(() => undefined);
     }
   }
 

@@ -4,6 +4,7 @@
  * before the start is told.
  */
 import { isRackyardError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { domainDigest, domainXml } from "../libvirt/domain-xml.ts";
 import type { DomainDescription, Flavour } from "../libvirt/domain-xml.ts";
 import { listDomains } from "../libvirt/domain-list.ts";
@@ -29,22 +30,17 @@ export type DomainsOptions = {
   readonly onStarted: () => Promise<void>;
 };
 
-/** A QEMU that we end reports a signal of the host: so long after `destroy` that is our own. */
-const OWN_END_MS = 10_000;
-/** As long as no new QEMU can have been killed after a start was asked for. */
-const START_GRACE_MS = 250;
-
 export function openDomains(options: DomainsOptions): Domains {
   const { virsh, flavour } = options;
   const tested = flavour === "test";
   const ending = new Map<string, number>();
   const starting = (uuid: string): void => {
-    const soon = performance.now() + START_GRACE_MS;
+    const soon = performance.now() + limits.ownEndAfterStartMs;
     if ((ending.get(uuid) ?? 0) > soon) ending.set(uuid, soon);
   };
 
   const destroy = async (uuid: string): Promise<"destroyed" | "was-off"> => {
-    ending.set(uuid, performance.now() + OWN_END_MS);
+    ending.set(uuid, performance.now() + limits.ownEndMs);
     return unless<"destroyed" | "was-off">("conflict", "was-off", async () => {
       await virsh.change("destroy", uuid);
       return "destroyed";
@@ -156,7 +152,8 @@ async function watch(
     const what = event.what === "host-reset" ? "guest-reset" : event.what;
     if (uuid === undefined) return;
     // libvirt itself ends a QEMU whose guest is done: that signal says nothing new.
-    if (what === "guest-reset" || what === "guest-shutdown") ending.set(uuid, heardMs + OWN_END_MS);
+    if (what === "guest-reset" || what === "guest-shutdown")
+      ending.set(uuid, heardMs + limits.ownEndMs);
     const ours = what === "host-killed" && heardMs < (ending.get(uuid) ?? 0);
     if (!ours && !signal.aborted) onEvent({ uuid, name: event.name, what, detail: event.detail });
   };

@@ -4,6 +4,7 @@
  * in ovs-vswitchd alone.
  */
 import { describeError, fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { retry } from "../base/retry.ts";
 import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
@@ -110,7 +111,11 @@ export function openKeeper(
 
   async function afterRestart(daemon: string): Promise<void> {
     try {
-      await retry(() => mendNow(daemon), { tries: 5, firstMs: 100, lastMs: 1_000 });
+      await retry(() => mendNow(daemon), {
+        tries: 5,
+        firstMs: limits.mendFirstMs,
+        lastMs: limits.mendLastMs,
+      });
     } catch (error) {
       log.error({ daemon, why: describeError(error) }, "not mended after a restart");
     }

@@ -11,11 +11,10 @@ import { z } from "zod";
 import { launch, run } from "../base/command.ts";
 import { describeError } from "../base/errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { bootId } from "./cell-record.ts";
 
-/** A guest that is ready prints within this; the same one emulated takes about 3 s. */
-const PROBE_MS = 10_000;
 const QEMU = "/usr/bin/qemu-system-x86_64";
 
 const answerSchema = z.strictObject({
@@ -98,7 +97,7 @@ async function bootOnce(guest: ProbeGuest): Promise<{ usable: boolean; reason: s
     const up = async (): Promise<boolean> =>
       (await readFile(serial, "utf8").catch(() => "")).includes(guest.marker);
     await until(async () => over || (await up()), {
-      timeoutMs: PROBE_MS,
+      timeoutMs: limits.kvmProbeMs,
       what: "a guest with KVM",
     });
     const ms = Math.round(performance.now() - began);

@@ -1,6 +1,7 @@
 /**
- * The host's own part of a pass (H-1.2, H-1.4): daemons, then test network, then who may talk
- * there, then DHCP. From what is found to what is to be done, as data; nothing to do is an empty plan. Pure.
+ * The host's own part of a pass (H-1.2, H-1.4): daemons, then test network, then who may
+ * talk there, then DHCP. From what is found to what is to be done, as data; nothing to do is an
+ * empty plan. Pure.
  */
 import type { PlannedAction } from "./hypervisor-port.ts";
 

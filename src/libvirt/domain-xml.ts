@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { assert } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
 
 /** `test` is for libvirt's test driver, which knows no QEMU. */
 export type Flavour = "tcg" | "kvm" | "test";
@@ -144,7 +145,7 @@ function operatingSystem(flavour: Flavour): Element {
     "os",
     {},
     element("type", { arch: "x86_64", machine: flavour === "kvm" ? "q35" : "pc" }, "hvm"),
-    element("bios", { useserial: "yes", rebootTimeout: 10_000 }),
+    element("bios", { useserial: "yes", rebootTimeout: limits.biosRetryMs }),
     element("smbios", { mode: "sysinfo" }),
   );
 }

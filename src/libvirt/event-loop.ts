@@ -4,13 +4,11 @@
  * list must be read anew, because events are hints and the list is the truth.
  */
 import { forEachLine, launch } from "../base/command.ts";
+import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
 import { parseLifecycle, parseMonitor } from "./event-codec.ts";
 import type { LibvirtEvent } from "./event-codec.ts";
 import { virshEnv, withParent } from "./virsh-pool.ts";
-
-/** Pause before a loop that ended is started again: libvirtd needs so long to come back. */
-const RESTART_MS = 250;
 
 export type EventSink = {
   readonly onEvent: (event: LibvirtEvent) => void;
@@ -52,6 +50,6 @@ async function loop(
     }).catch(() => undefined);
     await child.end();
     signal.removeEventListener("abort", stop);
-    await pause(RESTART_MS, signal).catch(() => undefined);
+    await pause(limits.eventLoopRestartMs, signal).catch(() => undefined);
   }
 }

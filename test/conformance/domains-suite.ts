@@ -1,6 +1,7 @@
 /**
  * How domains behave, whatever libvirt is behind (H-4.7): the same suite runs on libvirt's test
- * driver and on a real libvirtd, inside of a `describe`. Takes the port's calls, and a spec that may be started.
+ * driver and on a real libvirtd, inside of a `describe`. Takes the port's calls, and a spec that
+ * may be started.
  */
 import { expect, test } from "vitest";
 import type { Domains, DomainSpec } from "../../src/hypervisor/hypervisor-port.ts";

@@ -186,9 +186,14 @@ async function names(directory: string): Promise<string[]> {
 /** Lets a guest run a line of shell; what it prints. Rejects when there is no answer in time. */
 export async function obeyed(ip: string, line: string, timeoutMs = 10_000): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection({ host: ip, port: commandPort, allowHalfOpen: true });
+    const socket = createConnection({
+      host: ip,
+      port: commandPort,
+      allowHalfOpen: true,
+      timeout: timeoutMs,
+    });
     const chunks: Buffer[] = [];
-    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`${ip} does not answer`)));
+    socket.on("timeout", () => socket.destroy(new Error(`${ip} does not answer`)));
     socket.on("data", (chunk) => chunks.push(chunk));
     socket.on("error", reject);
     socket.on("end", () => {
