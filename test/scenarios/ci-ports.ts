@@ -3,7 +3,7 @@
  * do what a test tells them, can be held at a step, told to fail, and outlive a server that is
  * killed (but for the executor, which dies with it). They keep what was asked of them.
  */
-import { fail } from "../../src/base/errors.ts";
+import { fail, RackyardError } from "../../src/base/errors.ts";
 import { until } from "../../src/base/wait.ts";
 import type {
   Archive,
@@ -193,11 +193,15 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
     },
     offer(rack, takeable, addresses) {
       const lease = find(rack);
-      const { view } = lease;
+      if (lease.view.state !== "waiting") {
+        if (takeable) return Promise.resolve(lease.view);
+        const refusal = new RackyardError("conflict", "only a waiting lease can be held back");
+        return Promise.reject(refusal);
+      }
       lease.takeable = takeable;
       lease.addresses = addresses;
-      queueMicrotask(grant);
-      return Promise.resolve(view);
+      grant();
+      return Promise.resolve(lease.view);
     },
     async *watch(rack, signal) {
       const lease = find(rack);

@@ -9,6 +9,7 @@ import { systemRandom } from "../../src/base/random.ts";
 import { openScope } from "../../src/base/scope.ts";
 import type { Scope } from "../../src/base/scope.ts";
 import { builtinVotes, checkLayout } from "../../src/ci/layout/layout.ts";
+import type { RackPort } from "../../src/ci/build/rack-port.ts";
 import type { Layout } from "../../src/ci/layout/layout.ts";
 import type { Merger } from "../../src/ci/merger/merger.ts";
 import { openScheduler } from "../../src/ci/scheduler.ts";
@@ -57,6 +58,8 @@ export function openWorld(given: {
   readonly review: ReviewPort;
   readonly merger: Pick<Merger, "prepare" | "sweep">;
   readonly racks?: readonly string[];
+  /** Instead of the racks in memory. */
+  readonly rackPort?: RackPort;
   readonly maxNodes?: number;
 }) {
   const nodes = openNodes({ max: given.maxNodes ?? 10 });
@@ -103,7 +106,7 @@ export function openWorld(given: {
         nodePool: nodes.pool,
         executor: executor.executor,
         archive: archive.archive,
-        racks: racks.port,
+        racks: given.rackPort ?? racks.port,
         layout,
         urls: { build: (id) => `http://x/builds/${id}`, logs: (path) => `http://x/logs/${path}` },
         ensureProject: () => Promise.resolve(),

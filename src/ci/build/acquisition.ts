@@ -137,14 +137,17 @@ export function openAcquisition(options: {
     pinned: isGranted(waiter.lease),
   });
 
+  /**
+   * With an address, or with none any more. Whoever is granted keeps the address it was offered
+   * with: then a withdrawal is refused, and an offer was itself what the grant came from.
+   */
   async function offer(waiter: Waiter, node: ReadyNode | null): Promise<void> {
     const { rack } = waiter.of;
     if (!rack) return;
     try {
       const view = await racks.offer(rack, node !== null, node ? [node.address] : []);
-      // Granted in between: the addresses of before are in force.
+      setOffered(waiter, node);
       if (isGranted(view)) waiter.lease = view;
-      else setOffered(waiter, node);
     } catch (error) {
       log.warn({ build: waiter.of.build, detail: describeError(error) }, "lease not offered");
     }

@@ -64,11 +64,15 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     const { record } = live.build;
     const { job } = record.facts;
     if (record.lease !== null && live.asked === null) {
-      // After a restart: the same key is the same lease; one that was granted meanwhile was
-      // granted for a node that is no longer ours to choose.
+      // After a restart: the same key is the same lease. One that was granted meanwhile was
+      // granted for the address of a node that nobody remembers: it cannot be held back.
       const asked = await racks.ask(rackRequest(record), rackKey(record));
-      const view = await racks.look(asked);
-      if (view.state !== "waiting") {
+      const still = await racks.offer(asked, false, []).then(
+        (view) => view.state === "waiting",
+        () => false,
+      );
+      signal.throwIfAborted();
+      if (!still) {
         await release(asked);
         return post(live.id, { kind: "place-lost", why: "the server was restarted" });
       }
