@@ -33,12 +33,14 @@ export async function openIdentity(store: Store, keysFolder: string): Promise<Id
       .export({ type: "spki", format: "pem" })
       .toString(),
     sshHostKey: await keptHostKey(join(keysFolder, "ssh_host_ed25519_key"), "rackyard gate"),
-    nextSessionNumber: () =>
-      store.transaction(async (tx) => {
-        const number = Number((await store.fact("session-number")) ?? 0) + 1;
-        await store.setFact(tx, "session-number", String(number), Date.now());
-        return number;
-      }),
+    async nextSessionNumber() {
+      // Read before the transaction: the store has one connection, which that one takes.
+      const number = Number((await store.fact("session-number")) ?? 0) + 1;
+      await store.transaction((tx) =>
+        store.setFact(tx, "session-number", String(number), Date.now()),
+      );
+      return number;
+    },
   };
 }
 
