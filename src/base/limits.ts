@@ -26,7 +26,7 @@ export const limits = {
   backoffFirstMs: 1_000,
   backoffLastMs: 60_000,
   /** A program of ours drains before it is killed by `up` or `down`. */
-  programGraceMs: 30_000,
+  programGraceMs: 15_000,
   /** `up` has its server and host ready, machines carved, images not counted. */
   upReadyMs: 600_000,
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */

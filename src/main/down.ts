@@ -11,7 +11,7 @@ import { cellLeaks, endCell } from "../hypervisor/cell-end.ts";
 import { readChanges } from "./changes.ts";
 import { endedWithin, endProcess, lives, readPidFile, signal } from "./pid-file.ts";
 import type { Owner } from "./pid-file.ts";
-import { placesOf } from "./places.ts";
+import { realPlaces } from "./places.ts";
 import type { Places } from "./places.ts";
 
 type DownLine = {
@@ -29,7 +29,7 @@ type DownLine = {
 
 export async function runDown(context: CliContext, options: { purge: boolean }): Promise<number> {
   const { globals, out } = context;
-  const places = placesOf(globals.state);
+  const places = await realPlaces(globals.state);
   const entries = await readdir(places.state).catch(() => undefined);
   if (entries !== undefined && process.getuid?.() !== 0) {
     fail("not-root", "down needs root: what it stops and removes is root's", {

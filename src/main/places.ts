@@ -1,8 +1,9 @@
 /**
  * Where everything of one installation lies: all under its state directory (surface.md §3), so
  * that many live side by side. Sockets move to /run/rackyard/<hash> where the path would be too
- * long for one. Computes paths; makes nothing.
+ * long for one. Makes nothing.
  */
+import { realpath } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { sha256Hex } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
@@ -46,6 +47,11 @@ export function placesOf(stateDirectory: string) {
     layout: join(state, "layout"),
     changes: join(state, "changes.json"),
   };
+}
+
+/** The same by the directory's real path: a link to it names the same installation. */
+export async function realPlaces(stateDirectory: string): Promise<Places> {
+  return placesOf(await realpath(stateDirectory).catch(() => stateDirectory));
 }
 
 export type ProgramName = "up" | "server" | "te-host";

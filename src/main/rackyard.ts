@@ -15,6 +15,7 @@ import { addLeaseCommands } from "../cli/lease.ts";
 import { openProgram } from "../cli/program.ts";
 import { addTestenvCommands } from "../cli/te.ts";
 import { addMachineCommands } from "./commands.ts";
+import { addTeHostCommands } from "./te-host-commands.ts";
 import { version } from "./version.ts";
 
 process.exitCode = await main(process.argv.slice(2));
@@ -32,6 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   const program = openProgram(version);
   addMachineCommands(program);
+  addTeHostCommands(program);
   addChangeCommands(program);
   addBuildCommands(program);
   addLeaseCommands(program);

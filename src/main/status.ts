@@ -11,7 +11,7 @@ import { spanText } from "../cli/output.ts";
 import type { Output } from "../cli/output.ts";
 import type { TestenvState } from "../model/testenv.ts";
 import { readPidFile } from "./pid-file.ts";
-import { placesOf } from "./places.ts";
+import { realPlaces } from "./places.ts";
 import type { Places } from "./places.ts";
 
 /** surface.md §8: every field is there, null where there is nothing yet. */
@@ -94,7 +94,7 @@ export function isReady(line: StatusLine): boolean {
 
 export async function runStatus(context: CliContext): Promise<number> {
   const { globals, out } = context;
-  const places = placesOf(globals.state);
+  const places = await realPlaces(globals.state);
   if (globals.url !== undefined) {
     const line = (await (await context.client()).status()) as unknown as StatusLine;
     out.result(line, () => readyText(out, line));

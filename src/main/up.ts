@@ -18,7 +18,7 @@ import type { Output } from "../cli/output.ts";
 import { endCell } from "../hypervisor/cell-end.ts";
 import { recordChanges } from "./changes.ts";
 import { readPidFile, writePidFile } from "./pid-file.ts";
-import { placesOf } from "./places.ts";
+import { realPlaces } from "./places.ts";
 import type { Places } from "./places.ts";
 import { programArguments } from "./program-arguments.ts";
 import { keepProgram } from "./supervisor.ts";
@@ -34,7 +34,8 @@ export async function runUp(context: CliContext, options: { detach: boolean }): 
       remedy: "sudo rackyard up",
     });
   }
-  const places = placesOf(globals.state);
+  await mkdir(globals.state, { recursive: true });
+  const places = await realPlaces(globals.state);
   await mkdir(places.run, { recursive: true });
   const line = await readyLineOf(places, context, options.detach);
   if (line) {
