@@ -13,6 +13,7 @@ import { limits } from "../base/limits.ts";
 import { retry } from "../base/retry.ts";
 import { MACHINE_RUN } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
+import { linkFacts } from "./network/links.ts";
 import { addressIn, freeNetwork, routeInTheWay } from "./network-plan.ts";
 import type { Route } from "./network-plan.ts";
 
@@ -43,16 +44,22 @@ export async function makeWayOut(
     const inner = ["peer", "name", INNER_LINK, "netns", places.netns];
     await run("ip", ["link", "add", ...outer, "type", "veth", ...inner]);
   }
-  // The machine's services must not be reached by its link-local address.
-  const ipv6 = `/proc/sys/net/ipv6/conf/${places.link}/disable_ipv6`;
-  await writeFile(ipv6, "1").catch(() => undefined);
-  const mtu = String(options.mtu);
-  const address = `${addressIn(cidr, 2)}/24`;
-  await run("ip", ["link", "set", places.link, "mtu", mtu]);
-  await run("ip", ["addr", "flush", "dev", places.link]);
-  await run("ip", ["addr", "replace", address, "dev", places.link]);
-  await run("ip", ["link", "set", places.link, "up"]);
+  await setOuterEnd(places.link, addressIn(cidr, 2), options.mtu);
   return cidr;
+}
+
+/** Left alone where it is right: connections and people's routes go over it. */
+async function setOuterEnd(link: string, address: string, mtu: number): Promise<void> {
+  const now = await linkFacts(link);
+  const [own, ...others] = now?.addresses ?? [];
+  const isRight = own?.local === address && own.prefixlen === 24 && others.length === 0;
+  if (isRight && now?.up === true && now.mtu === mtu) return;
+  // The machine's services must not be reached by its link-local address.
+  await writeFile(`/proc/sys/net/ipv6/conf/${link}/disable_ipv6`, "1").catch(() => undefined);
+  await run("ip", ["link", "set", link, "mtu", String(mtu)]);
+  await run("ip", ["addr", "flush", "dev", link]);
+  await run("ip", ["addr", "add", `${address}/24`, "dev", link]);
+  await run("ip", ["link", "set", link, "up"]);
 }
 
 async function choose(

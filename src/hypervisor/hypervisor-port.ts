@@ -62,7 +62,12 @@ export type DomainState = {
   readonly plan: string | null;
 };
 
-/** Libvirt's and QEMU's events, joined (H-3.5, H-4.5): hints, the list is the truth. */
+/**
+ * Libvirt's and QEMU's events, joined (H-3.5, H-4.5): hints, the list is the truth. One end may
+ * be told by several: what the guest did (`guest-reset`, `guest-shutdown`, `crashed`: its panic)
+ * comes beside `stopped`. `host-killed`: QEMU was ended from outside, and not by `destroy` nor
+ * by libvirt after its guest was done; the host's fault (H-1.12).
+ */
 export type DomainEvent = {
   readonly uuid: string;
   readonly name: string;
@@ -92,7 +97,10 @@ export type Domains = {
   reset(uuid: string): Promise<void>;
   /** A reboot of the guest ends the domain, so that the next start is ours (H-3.4). */
   endOnReboot(uuid: string): Promise<void>;
-  /** Calls back for each event until the signal aborts; reconnects by itself. */
+  /**
+   * Calls back for each event until the signal aborts; reconnects by itself. What happened while
+   * libvirtd was away is not told: compare the list after `onRestart`, and every 30 s.
+   */
   watch(onEvent: (event: DomainEvent) => void, signal: AbortSignal): Promise<void>;
   /** Pids of QEMU processes with this UUID on their command line; after `destroy` none. */
   processesOf(uuid: string): Promise<number[]>;
@@ -125,7 +133,7 @@ export type Bridges = {
   remakePrivate(name: string): Promise<void>;
   remove(name: string): Promise<void>;
   facts(name: string): Promise<BridgeFacts>;
-  /** Our bridges, by their mark `external_ids:rackyard-host`. */
+  /** Our private bridges, by their mark `external_ids:rackyard-host`; br-ctlplane is not among. */
   list(): Promise<string[]>;
 };
 
@@ -143,7 +151,10 @@ export type PortRule =
 export type PortRules = {
   /** Makes exactly these rules hold, changing only what differs; durable for daemon restarts. */
   apply(rules: readonly PortRule[]): Promise<void>;
-  /** Rules as they stand in the switch. */
+  /**
+   * Rules as they stand in the switch: `open` is read from its flows. A machine that is off has
+   * no port, and so no flow; of it the rule is told that will hold when it starts.
+   */
   current(): Promise<readonly PortRule[]>;
 };
 

@@ -35,7 +35,8 @@ describe("H-3.5 events", () => {
     ["Started Booted", "started", "Booted"],
     ["Stopped Destroyed", "stopped", "Destroyed"],
     ["Stopped Shutdown", "stopped", "Shutdown"],
-    ["Stopped Failed", "crashed", "Failed"],
+    ["Stopped Failed", "host-killed", "Failed"],
+    ["Crashed Panicked", "crashed", "Panicked"],
     ["Stopped Crashed", "crashed", "Crashed"],
   ])("lifecycle %s", (text, what, detail) => {
     const line = `${at}event 'lifecycle' for domain 'seed_1': ${text}`;

@@ -28,8 +28,9 @@ export function parseLifecycle(line: string): LibvirtEvent | undefined {
   if (what === "Started") return { name, what: "started", detail: text };
   if (what === "Crashed") return { name, what: "crashed", detail: text };
   if (what === "Stopped") {
-    const crashed = /Crashed|Failed/.test(text);
-    return { name, what: crashed ? "crashed" : "stopped", detail: text };
+    // Failed: QEMU itself went away without libvirt's doing. A guest's panic is Crashed.
+    const how = { Failed: "host-killed", Crashed: "crashed" } as const;
+    return { name, what: how[text as keyof typeof how] ?? "stopped", detail: text };
   }
   return undefined;
 }

@@ -12,7 +12,7 @@ import { virshEnv, withParent } from "./virsh-pool.ts";
 
 export type EventSink = {
   readonly onEvent: (event: LibvirtEvent) => void;
-  /** Both loops listen from now on; what happened before is in the list. */
+  /** A loop begins (again): what happened before it listens is in the list alone. */
   readonly onGap: () => void;
 };
 

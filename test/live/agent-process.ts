@@ -13,6 +13,7 @@ type Told =
   | { ready: number; cell: Cell; pid: number }
   | { id: number; value?: unknown; error?: string }
   | { event: DomainEvent }
+  | { ack: { mac: string; ip: string } }
   | { restart: string };
 
 /** Members of the port that can be called by a path. */
@@ -36,6 +37,8 @@ export type Agent = {
   readonly openedMs: number;
   readonly events: readonly DomainEvent[];
   readonly restarts: readonly string[];
+  /** Addresses that dnsmasq acknowledged. */
+  readonly acks: readonly { mac: string; ip: string }[];
   call<P extends Part, M extends Method<P>>(
     part: P,
     method: M,
@@ -60,6 +63,7 @@ export async function startAgent(state: string): Promise<Agent> {
   });
   const events: DomainEvent[] = [];
   const restarts: string[] = [];
+  const acks: { mac: string; ip: string }[] = [];
   const waiting = new Map<number, (told: { value?: unknown; error?: string }) => void>();
   let ready: { ready: number; cell: Cell; pid: number } | undefined;
   let gone = false;
@@ -71,6 +75,7 @@ export async function startAgent(state: string): Promise<Agent> {
     const told = JSON.parse(line) as Told;
     if ("ready" in told) ready = told;
     else if ("event" in told) events.push(told.event);
+    else if ("ack" in told) acks.push(told.ack);
     else if ("restart" in told) restarts.push(told.restart);
     else waiting.get(told.id)?.(told);
   });
@@ -100,6 +105,7 @@ export async function startAgent(state: string): Promise<Agent> {
     openedMs: opened.ready,
     events,
     restarts,
+    acks,
     call: async (part, method, ...args) => (await send([part, method], args)) as never,
     own: async (method) => (await send([method], [])) as never,
     async kill() {

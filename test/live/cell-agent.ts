@@ -2,7 +2,7 @@
  * The program that live tests run inside of a cell: it makes the cell, enters it, opens the
  * hypervisor, and then does what comes on stdin, a JSON line a call:
  * `{ id, path: ["domains", "start"], args: [uuid] }` → `{ id, value | error }`; domain events and
- * restarts of daemons are told as `{ event | restart }`. Usage: cell-agent.ts STATE HOST-ID
+ * acknowledged addresses and restarts of daemons are told as `{ event | ack | restart }`. Usage: cell-agent.ts STATE HOST-ID
  */
 import { createInterface } from "node:readline";
 import { describeError } from "../../src/base/errors.ts";
@@ -28,6 +28,7 @@ const say = (line: object): void => void process.stdout.write(`${JSON.stringify(
 hypervisor.onRestart((restart) => say({ restart }));
 const stop = new AbortController();
 void hypervisor.domains.watch((event) => say({ event }), stop.signal);
+void hypervisor.testNetwork.watchAcks((ack) => say({ ack }), stop.signal);
 say({ ready: Math.round(performance.now() - began), cell, pid: process.pid });
 
 type Call = { id: number; path: string[]; args: unknown[] };

@@ -2,10 +2,11 @@
  * The private bridges brbmN (H-2.7): plain learning switches between the machines of one TE. The
  * host has no address there and their own device stays down, so it never sends a frame into one.
  */
-import { run } from "../../base/command.ts";
 import { dumpFlows, isDefault } from "../../openvswitch/ovs-ofctl.ts";
 import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
 import type { Bridges } from "../hypervisor-port.ts";
+import { linkFacts } from "./links.ts";
+import type { Address } from "./links.ts";
 
 export const SHARED_BRIDGE = "br-ctlplane";
 /** The mark of our bridges (H-1.10). */
@@ -50,23 +51,6 @@ export function openBridges(
         addresses: addresses.length,
       };
     },
-  };
-}
-
-type Link = { readonly flags?: readonly string[]; readonly mtu?: number };
-type Address = { readonly family: string; readonly local: string; readonly prefixlen: number };
-
-/** A network device of the cell as `ip -j addr show` tells it; undefined: there is none. */
-export async function linkFacts(
-  name: string,
-): Promise<{ up: boolean; mtu: number; addresses: readonly Address[] } | undefined> {
-  const shown = await run("ip", ["-j", "addr", "show", "dev", name], { accept: "any" });
-  if (shown.exitCode !== 0) return undefined;
-  const [link] = JSON.parse(shown.stdout || "[]") as (Link & { addr_info?: Address[] })[];
-  return {
-    up: link?.flags?.includes("UP") ?? false,
-    mtu: link?.mtu ?? 0,
-    addresses: link?.addr_info ?? [],
   };
 }
 

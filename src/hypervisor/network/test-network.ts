@@ -8,7 +8,8 @@ import { removeReservation, writeReservation } from "../../dnsmasq/dnsmasq-confi
 import type { DnsmasqSettings } from "../../dnsmasq/dnsmasq-config.ts";
 import { readLeases, releaseLease, watchAcks } from "../../dnsmasq/dnsmasq-leases.ts";
 import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
-import { BRIDGE_MARK, linkFacts, SHARED_BRIDGE } from "./bridges.ts";
+import { BRIDGE_MARK, SHARED_BRIDGE } from "./bridges.ts";
+import { linkFacts } from "./links.ts";
 import type { Cell } from "../cell.ts";
 import { INNER_LINK, ownMac } from "../cell-network.ts";
 import type { CellPlaces } from "../cell-paths.ts";
