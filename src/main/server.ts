@@ -58,9 +58,11 @@ export async function runServer(context: CliContext): Promise<number> {
     await stopAsked(context.signal, crash.signal);
     log.info({}, "server stops");
     process.off("SIGHUP", hangUp);
-    await closeScope(scope, log, () => server.beginStop());
+    server.beginStop();
+    await closeScope(scope, log);
   } catch (error) {
     log.error({ err: error }, "server ends by an error");
+    await closeScope(scope, log);
     throw error;
   } finally {
     process.off("uncaughtException", unexpected).off("unhandledRejection", unexpected);
@@ -85,8 +87,7 @@ async function tellReady(places: Places, server: OpenServer): Promise<AsyncDispo
 }
 
 /** Builds under way are kept as they stand; their next server takes them up. */
-async function closeScope(scope: Scope, log: Log, first: () => void): Promise<void> {
-  first();
+async function closeScope(scope: Scope, log: Log): Promise<void> {
   await scope.close().catch((error: unknown) => {
     log.error({ error: describeError(error) }, "a part did not close");
   });

@@ -82,7 +82,7 @@ export function readStatus(places: Places): Promise<StatusLine> {
 
 /** Server and host are there, and no test environment is still being made. */
 export function isReady(line: StatusLine): boolean {
-  const making = ["offline", "provisioning"];
+  const making = ["offline", "provisioning", "resetting"];
   return (
     line.hosts.length > 0 &&
     line.hosts.every(

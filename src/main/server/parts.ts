@@ -90,7 +90,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const tokens = openTokens(store, clock, systemRandom);
   await tokens.ensureAdmin(places.adminToken);
 
-  const stack = new AsyncDisposableStack();
+  await using stack = new AsyncDisposableStack();
   const scheduler = openLate<Scheduler>("the scheduler");
   const api = openLate<Api>("the API");
   const url = (): string => config.server.url ?? api.get().urls[0]!;
@@ -238,12 +238,13 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
     }),
   );
   scope.spawn("housekeeping", (signal) => keepHouse({ review, archive, config, log }, signal));
+  const opened = stack.move();
   return {
     urls: api.get().urls,
     reload,
     status,
     beginStop: () => broker.get().beginStop(),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 
