@@ -49,6 +49,7 @@ export type SchedulerOptions = {
   readonly racks: RackPort;
   readonly layout: Layout;
   readonly urls: Urls;
+  readonly fenceMs?: number;
   /** A project exists because the layout names it (surface.md §3). */
   readonly ensureProject: (name: string) => Promise<void>;
   readonly onEvent: (topic: "item" | "build", subject: string, event: string, body: object) => void;

@@ -38,6 +38,34 @@ test("F-1 F-1a an interruption makes a failure a RETRY; twice so, there is no vo
   expect(await w.verified(number)).toBeUndefined();
 });
 
+test("F-1 a host that does not confirm the end was gone: a failure is no vote against the change", async () => {
+  const w = await openCi();
+  w.world.executor.script("deploy", "run", () => {
+    w.world.racks.fallSilent();
+    return { kind: "exited", phase: "run", exitCode: 1 };
+  });
+  const { number } = await w.push("a.txt", "one\n");
+  await soon("the first attempt is over", () => w.world.archive.finished.includes("deploy RETRY"));
+  const { items } = await w.ci.views.list({ limit: 1, change: number, result: "RETRY" });
+  expect(items).toMatchObject([{ interruptions: [{ code: "host-silent", te: "here:1" }] }]);
+});
+
+test("F-1 TE_UNAVAILABLE: no rack within lease-wait, said why, no vote", async () => {
+  const w = await openCi({
+    layout: jobs.replace(
+      "testenv: { machines: 2 }, attempts: 2",
+      "testenv: { lease-wait: 1 }, attempts: 1",
+    ),
+  });
+  w.world.racks.takeAway("here:1");
+  const { number } = await w.push("a.txt", "one\n");
+  await soon("the report", async () => (await w.said(number)).length === 2);
+  expect((await w.said(number)).at(-1)).toMatch(
+    /- deploy \S+ : RETRY_LIMIT\n\ndeploy: no rack within 1 s: all racks are taken\n/,
+  );
+  expect(await w.verified(number)).toBeUndefined();
+});
+
 test("F-1 a lease revoked by an operator: ABORTED, no vote", async () => {
   const w = await openCi();
   w.world.executor.hold("deploy", "run");

@@ -88,6 +88,20 @@ test("N-1 without a node the lease waits, passed over, and the rack stays free",
   expect(await leases()).toHaveLength(1);
 });
 
+test("lease.md §4 the node goes while the rack is made ready: both are had anew, together", async () => {
+  host.held.add("prepare");
+  review.push(1);
+  await world.start(layout);
+  await soon("the rack is made ready", async () => (await leases())[0]?.state === "preparing");
+  world.nodes.lose("node-1");
+  await soon("asked anew", async () => (await leases()).length === 2);
+  host.resume("prepare");
+  await success();
+  expect(world.executor.calls).toContain("1,1 deploy run 1");
+  const states = (await leases()).map((lease) => lease.state);
+  expect(states).toEqual(["ended", "ended"]);
+});
+
 test("F-1 revoked by an operator: ABORTED, no vote, the rack is reset", async () => {
   world.executor.hold("deploy", "run");
   review.push(1);

@@ -23,9 +23,9 @@ import type {
 } from "../../src/model/lease.ts";
 import type { TestenvData } from "../../src/model/testenv.ts";
 
-/** Waits until something holds; the state of the world is in the error. */
+/** Waits until something holds. */
 export async function soon(what: string, condition: () => unknown): Promise<void> {
-  await until(condition, { timeoutMs: 10_000, everyMs: 5, what });
+  await until(condition, { timeoutMs: 30_000, everyMs: 5, what });
 }
 
 // ---- nodes
@@ -139,7 +139,6 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
   const busy = new Map<string, string>();
   const away = new Set<string>();
   const watchers = new Set<() => void>();
-  const refused: string[] = [];
   let epoch = 0;
   let silent = false;
   const find = (rack: AskedRack): Lease =>
@@ -246,7 +245,6 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
   return {
     port,
     leases,
-    refused,
     busy: () => [...busy.keys()],
     open: () => leases.filter((one) => one.view.state !== "ended").map((one) => one.view.id),
     endAll(reason: EndReason) {
@@ -271,8 +269,6 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
     },
   };
 }
-
-// ---- executor and archive
 
 type StepName = "prepare" | "run" | "collect";
 export type Script = (facts: BuildFacts) => StepOutcome;

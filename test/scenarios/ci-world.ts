@@ -106,6 +106,7 @@ export function openWorld(given: {
         nodePool: nodes.pool,
         executor: executor.executor,
         archive: archive.archive,
+        fenceMs: 300,
         racks: given.rackPort ?? racks.port,
         layout,
         urls: { build: (id) => `http://x/builds/${id}`, logs: (path) => `http://x/logs/${path}` },

@@ -25,6 +25,8 @@ export type Waiting = {
   readonly place: QueuePlace;
   /** Null: the job wants no rack. */
   readonly rack: AskedRack | null;
+  /** As it read last. */
+  readonly lease: LeaseView | null;
   /** Limit of the wait for a rack while it could be taken. */
   readonly leaseWaitMs: number;
   /** Each is told once; afterwards the build waits no more. */
@@ -241,7 +243,7 @@ export function openAcquisition(options: {
       waiters.set(of.build, {
         of,
         sinceMs: clock.monoMs(),
-        lease: null,
+        lease: of.lease,
         offered: null,
         offeredSinceMs: 0,
         rackWaitMs: 0,

@@ -25,6 +25,8 @@ export function openBuildDriver(options: DriverOptions) {
   const { store, clock, log, scope, nodePool, executor, archive } = options;
   const lives = new Map<string, Live>();
   const recent = new Map<string, string>();
+  /** One after another: each is made from the row before it. */
+  let notes: Promise<void> = Promise.resolve();
   const acquisition = openAcquisition(options);
   const rackSide = openRackSide(options, { post, acquisition, returnNode });
 
@@ -89,11 +91,13 @@ export function openBuildDriver(options: DriverOptions) {
       run: (live, signal) => onNode(live, signal, (job) => executor.run(job, cutBy(live, signal))),
       collect: async (live, signal) => {
         const { record } = live.build;
-        await archive.begin(record.facts);
         await rackSide.recover(live);
         const after = record.run ?? record.prepare ?? { kind: "aborted" };
         const how: StepOutcome = record.stop ? { kind: "aborted" } : after;
-        await onNode(live, signal, (job) => executor.collect(job, how, signal));
+        await onNode(live, signal, async (job) => {
+          await archive.begin(record.facts);
+          return executor.collect(job, how, signal);
+        });
       },
       release: async (live, signal) => {
         const { node, facts } = live.build.record;
@@ -155,8 +159,14 @@ export function openBuildDriver(options: DriverOptions) {
   }
 
   /** A moment for the time line: told by a host or of a report; the same one counts once. */
-  async function note(id: string, mark: Mark): Promise<void> {
+  function note(id: string, mark: Mark): Promise<void> {
     if (lives.has(id)) return post(id, { kind: "noted", mark });
+    const next = notes.then(() => noteEnded(id, mark));
+    notes = next.catch(() => undefined);
+    return next;
+  }
+
+  async function noteEnded(id: string, mark: Mark): Promise<void> {
     const row = await store.row(buildLife, id);
     if (!row) return;
     const over = { state: "reported", record: row.body } as const;
@@ -181,6 +191,7 @@ export function openBuildDriver(options: DriverOptions) {
       id: build.record.facts.id,
       build,
       asked: null,
+      view: null,
       held: null,
       abort: new AbortController(),
       watching: null,

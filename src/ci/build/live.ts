@@ -6,6 +6,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Scope } from "../../base/scope.ts";
 import type { Evidence } from "../../model/build.ts";
+import type { LeaseView } from "../../model/lease.ts";
 import type { Store } from "../../store/store.ts";
 import type { Archive, Executor, HeldLease, NodePool } from "./build-ports.ts";
 import type { AskedRack, RackPort } from "./rack-port.ts";
@@ -15,6 +16,8 @@ export type Live = {
   readonly id: string;
   build: Build;
   asked: AskedRack | null;
+  /** What the broker last said of it. */
+  view: LeaseView | null;
   held: HeldLease | null;
   /** Cuts what runs on the node. */
   readonly abort: AbortController;
@@ -32,6 +35,8 @@ export type DriverOptions = {
   readonly executor: Executor;
   readonly archive: Archive;
   readonly racks: RackPort;
+  /** How long the fence of a given-back rack is waited for; by default as long as a host may be. */
+  readonly fenceMs?: number;
   /** After each recorded step. */
   readonly onStep: (build: Build, event: string) => void;
   /** Archived: only its buildset has to be told. */

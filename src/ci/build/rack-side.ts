@@ -23,6 +23,9 @@ type Driver = {
   readonly returnNode: (node: ReadyNode) => Promise<void>;
 };
 
+/** A broker that is away comes back; only the server's end stops the trying. */
+const forever = { tries: Number.MAX_SAFE_INTEGER, lastMs: limits.heartbeatMs } as const;
+
 export type RackSide = ReturnType<typeof openRackSide>;
 
 export function openRackSide(options: DriverOptions, driver: Driver) {
@@ -66,25 +69,30 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     if (record.lease !== null && live.asked === null) {
       // After a restart: the same key is the same lease. One that was granted meanwhile was
       // granted for the address of a node that nobody remembers: it cannot be held back.
-      const asked = await racks.ask(rackRequest(record), rackKey(record));
+      const asked = await retry(() => racks.ask(rackRequest(record), rackKey(record)), {
+        ...forever,
+        signal,
+      });
       const still = await racks.offer(asked, false, []).then(
         (view) => view.state === "waiting",
         () => false,
       );
       signal.throwIfAborted();
       if (!still) {
-        await release(asked);
+        await retry(() => release(asked), { ...forever, signal });
         return post(live.id, { kind: "place-lost", why: "the server was restarted" });
       }
       follow(live, asked);
     }
     signal.throwIfAborted();
     if (live.build.state !== "acquiring") return;
+    if (live.view && isOver(live.view)) return hear(live, live.view);
     acquisition.enter({
       build: live.id,
       label: job.node!.label,
       place: record.place,
       rack: live.asked,
+      lease: live.view,
       leaseWaitMs: (job.testenv?.leaseWaitSeconds ?? 0) * 1_000,
       onAcquired: ({ node, held }) => {
         live.held = held;
@@ -118,6 +126,7 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     live.watching?.abort();
     const stop = new AbortController();
     live.asked = asked;
+    live.view = null;
     live.watching = stop;
     scope.spawn(`lease of ${live.id}`, async (signal) => {
       const over = AbortSignal.any([signal, stop.signal]);
@@ -131,6 +140,7 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
         } catch (error) {
           if (over.aborted) return;
           log.warn({ build: live.id, detail: describeError(error) }, "lease not followed");
+          if (isRackyardError(error, "not-found")) return forgotten(live);
         }
         failures++;
         await pause(backoffMs(failures, limits.pollMs, limits.heartbeatMs), over).catch(
@@ -142,17 +152,28 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
 
   function hear(live: Live, view: LeaseView): void {
     if (live.asked?.id !== view.id) return;
+    live.view = view;
     if (view.interruptions.length > 0) {
       tell(live, { kind: "interrupted", interruptions: view.interruptions });
     }
     if (live.build.state === "acquiring") acquisition.leaseChanged(live.id, view);
-    if (view.state !== "ending" && view.state !== "ended") return;
+    if (!isOver(view)) return;
     const stop = stopBy(view);
     if (stop) tell(live, { kind: "stop", stop });
     else if (live.build.state === "acquiring") {
       acquisition.leave(live.id);
       lostPlace(live, view.reason ?? "ended");
     }
+  }
+
+  /** The broker does not know the lease: it was set back to an older state. */
+  function forgotten(live: Live): void {
+    const why = "the broker does not know the lease any more";
+    if (live.build.state !== "acquiring") {
+      return tell(live, { kind: "stop", stop: { kind: "lease-over", why } });
+    }
+    acquisition.leave(live.id);
+    lostPlace(live, why);
   }
 
   function stopBy(view: LeaseView): Stop | undefined {
@@ -188,9 +209,11 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     }
   }
 
-  /** Once more is no harm: a lease that is over is over. */
+  /** Once more is no harm: a lease that is over, or forgotten, is over. */
   async function release(asked: AskedRack): Promise<void> {
-    await racks.release(asked);
+    await racks.release(asked).catch((error: unknown) => {
+      if (!isRackyardError(error, "not-found")) throw error;
+    });
   }
 
   async function giveBack(live: Live): Promise<void> {
@@ -207,34 +230,37 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
   async function releaseRack(live: Live, signal: AbortSignal): Promise<readonly Interruption[]> {
     const { record } = live.build;
     if (record.lease === null) return [];
-    const tries = { tries: Number.MAX_SAFE_INTEGER, signal, lastMs: limits.heartbeatMs };
-    const asked = await retry(async () => {
-      live.asked ??= await racks.ask(rackRequest(record), rackKey(record));
-      await release(live.asked);
-      return live.asked;
-    }, tries);
+    const asked = await retry(
+      async () => {
+        live.asked ??= await racks.ask(rackRequest(record), rackKey(record));
+        await release(live.asked);
+        return live.asked;
+      },
+      { ...forever, signal },
+    );
     if (record.rack === null) return [];
     let last: LeaseView | undefined;
     const ended = async (): Promise<boolean> => {
       last = await racks.look(asked);
       return last.state === "ended";
     };
-    const wait = {
-      timeoutMs: limits.hostSuspectMs + limits.heartbeatMs,
-      signal,
-      what: "the fence",
-    };
+    const timeoutMs = options.fenceMs ?? limits.hostSuspectMs + limits.heartbeatMs;
+    const wait = { timeoutMs, signal, what: "the fence" };
     const fenced = await until(ended, wait).catch(() => false);
     signal.throwIfAborted();
     live.watching?.abort();
     const told = last?.interruptions ?? [];
     if (fenced) return told;
-    const text = `the host did not confirm the end of the lease within ${wait.timeoutMs / 1_000} s`;
+    const text = `the host did not confirm the end of the lease within ${timeoutMs / 1_000} s`;
     const silent = { code: "host-silent", text, te: record.rack.te };
     return [...told, { at: isoTime(clock.wallMs()), ...silent }];
   }
 
   return { ask, acquire, recover, giveBack, release: releaseRack };
+}
+
+function isOver(view: LeaseView): boolean {
+  return view.state === "ending" || view.state === "ended";
 }
 
 function lostText(view: LeaseView): string {
