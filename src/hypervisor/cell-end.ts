@@ -3,8 +3,8 @@
  * whomever, then its namespace, link, control group and mounts go. Works with the agent dead or
  * alive, and twice. The same scan is the leak check of `down` and `doctor --leaks`.
  */
-import { readdir, readFile, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, realpath, rm, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { run } from "../base/command.ts";
 import { limits } from "../base/limits.ts";
@@ -184,5 +184,8 @@ async function removeRuntime(places: CellPlaces): Promise<number> {
     files += (await namesIn(path)).length;
     await rm(path, { recursive: true, force: true });
   }
+  // The machine's directory of this cell's sockets, where they had to be moved there.
+  if (places.sockets !== places.runtime)
+    await rmdir(dirname(places.sockets)).catch(() => undefined);
   return files;
 }

@@ -1,8 +1,9 @@
 /**
  * The program that live tests run inside of a cell: it makes the cell, enters it, opens the
  * hypervisor, and then does what comes on stdin, a JSON line a call:
- * `{ id, path: ["domains", "start"], args: [uuid] }` → `{ id, value | error }`; domain events and
- * acknowledged addresses and restarts of daemons are told as `{ event | ack | restart }`. Usage: cell-agent.ts STATE HOST-ID
+ * `{ id, path: ["domains", "start"], args: [uuid] }` → `{ id, value | error }`; domain events,
+ * acknowledged addresses and restarts of daemons are told as `{ event | ack | restart }`.
+ * Usage: cell-agent.ts STATE HOST-ID
  */
 import { createInterface } from "node:readline";
 import { describeError } from "../../src/base/errors.ts";

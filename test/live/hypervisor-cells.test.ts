@@ -11,6 +11,7 @@ import { run } from "../../src/base/command.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { until } from "../../src/base/wait.ts";
 import { cellLeaks, endCell } from "../../src/hypervisor/cell-end.ts";
+import { cellPlaces } from "../../src/hypervisor/cell-paths.ts";
 import { prepareCell, readCell, runInCell } from "../../src/hypervisor/cell.ts";
 import { processesIn } from "../../src/hypervisor/process-scan.ts";
 import { startAgent } from "./agent-process.ts";
@@ -124,7 +125,9 @@ test("a state directory with a long path: sockets move to /run/rackyard and work
     expect(stdout).toContain("qemu");
     await agent.kill();
   } finally {
+    const { id } = cellPlaces(state);
     expect((await endCell(state)).left).toEqual([]);
+    expect(await readdir("/run/rackyard")).not.toContain(id);
     await rm(base, { recursive: true });
   }
 });

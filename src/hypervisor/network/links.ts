@@ -10,7 +10,7 @@ export type Address = {
   readonly prefixlen: number;
 };
 
-/** A network device of the namespace we are in, as `ip -j addr show` tells it; undefined: there is none. */
+/** A network device of our namespace as `ip -j addr show` tells it; undefined: there is none. */
 export async function linkFacts(
   name: string,
 ): Promise<{ up: boolean; mtu: number; addresses: readonly Address[] } | undefined> {
