@@ -80,8 +80,9 @@ test("F-1 a lease revoked by an operator: ABORTED, no vote", async () => {
 test("F-0 NODE_FAILURE: no node can be had, said with its reason", async () => {
   const w = await openCi();
   w.world.nodes.pause();
-  w.world.nodes.failWith("image debian-12: mmdebstrap exited with 100");
   const { number } = await w.push("a.txt", "one\n", "lib");
+  await soon("it waits for a node", () => w.world.happened.includes("build style asked"));
+  w.world.nodes.failWith("image debian-12: mmdebstrap exited with 100");
   await w.isVerified(number, 1); // style is non-voting
   expect((await w.said(number)).at(-1)).toMatch(
     /- style \S+ : NODE_FAILURE \(non-voting\)\n\nstyle: image debian-12: mmdebstrap/,

@@ -38,6 +38,8 @@ export type Waiting = {
 type Waiter = {
   readonly of: Waiting;
   readonly sinceMs: number;
+  /** The pool had failed already when it came: it gets a new try of the pool first. */
+  readonly cameToFailure: boolean;
   lease: LeaseView | null;
   /** What the broker has confirmed: takeable with this node's address. */
   offered: ReadyNode | null;
@@ -179,7 +181,8 @@ export function openAcquisition(options: {
     }
     if (waiter.offered) return;
     const failure = nodePool.failure(of.label);
-    if (failure !== undefined) {
+    const retried = !waiter.cameToFailure || nowMs - waiter.sinceMs > limits.backoffLastMs;
+    if (failure !== undefined && retried) {
       return end(waiter, () => of.onStop({ kind: "node-failure", why: failure }));
     }
     const last = use.get(of.label);
@@ -243,6 +246,7 @@ export function openAcquisition(options: {
       waiters.set(of.build, {
         of,
         sinceMs: clock.monoMs(),
+        cameToFailure: nodePool.failure(of.label) !== undefined,
         lease: of.lease,
         offered: null,
         offeredSinceMs: 0,
