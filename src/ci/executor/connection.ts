@@ -99,7 +99,7 @@ export async function openConnection(options: ConnectionOptions): Promise<NodeCo
     async script(make, how) {
       if (how.signal.aborted) return { kind: "aborted" };
       const nonce = `@${random.bytes(16).toString("hex")}`;
-      return runScript(start("exec bash -s"), make(nonce), nonce, how);
+      return runScript(start("exec bash --norc -s"), make(nonce), nonce, how);
     },
     stream: (command, stdin) => streamOf(start(command), stdin),
     pids: () =>

@@ -65,18 +65,26 @@ export function machineCommand(machine: Machine): string {
 }
 
 /**
- * Runs on the machine, whatever shell it has: host facts, then one tarball of /var/log, /etc
- * without secrets, and the facts, on stdout.
+ * Runs on the machine, whatever shell and tar it has: host facts, then one tarball of /var/log,
+ * /etc without secrets, and the facts, on stdout. busybox's tar knows neither --exclude nor -T:
+ * there the files are named one by one.
  */
 export const collectScript = `facts=/tmp/host-info; rm -rf $facts; mkdir -p $facts
-for command in "ps" "df -P" "mount" "ip addr" "ip route" "free" "uname -a" "dmesg" "lsmod" "netstat -ln"; do
-  $command >"$facts/$(echo "$command" | tr ' ' '_').txt" 2>&1
+for command in "ps" "df -P" "mount" "ip addr" "ip route" "free" "dmesg" "netstat -ln"; do
+  $command >"$facts/$(echo $command | tr ' ' _).txt" 2>&1
 done
-cp /proc/cmdline /proc/meminfo /proc/cpuinfo $facts/ 2>/dev/null
+cp /proc/version /proc/cmdline /proc/meminfo /proc/cpuinfo $facts/ 2>/dev/null
 cd / || exit 1
 set --
 for path in var/log etc tmp/host-info; do [ -e "$path" ] && set -- "$@" "$path"; done
-exec tar -czf - --exclude='etc/shadow*' --exclude='etc/gshadow*' --exclude='etc/passwd-' \\
-  --exclude='etc/ssh/ssh_host_*_key' --exclude='etc/dropbear' --exclude='etc/ssl/private' \\
-  --exclude='etc/sudoers*' --exclude='*.key' --exclude='*.pem' --exclude='id_*' "$@" 2>/dev/null
+secret='/shadow|/gshadow|/passwd-|/ssh_host_[a-z0-9]*_key$|/dropbear/|/ssl/private/|/sudoers'
+secret="$secret|[.]key$|[.]pem$|/id_[a-z0-9]*$"
+if tar --version 2>/dev/null | grep -q GNU; then
+  find "$@" ! -type d ! -type s 2>/dev/null | grep -Ev "$secret" |
+    exec tar -czf - --no-recursion --ignore-failed-read -T - 2>/dev/null
+else
+  IFS='
+'
+  exec tar -czf - $(find "$@" ! -type d 2>/dev/null | grep -Ev "$secret") 2>/dev/null
+fi
 `;

@@ -38,7 +38,7 @@ export function phaseScript(
 ${exports.join("\n")}
 mkdir -p "$WORKSPACE/logs" ${HOME}/.rackyard
 cd ${q(directory)} || { printf '%s 1\\n' ${q(nonce)}; exit 0; }
-setsid bash -euo pipefail -c ${q(command)} </dev/null 2>&1 &
+setsid bash --norc -euo pipefail -c ${q(command)} </dev/null 2>&1 &
 group=$!
 echo "$group" >${HOME}/.rackyard/group
 wait "$group"
