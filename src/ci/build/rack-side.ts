@@ -26,8 +26,6 @@ type Driver = {
 /** A broker that is away comes back; only the server's end stops the trying. */
 const forever = { tries: Number.MAX_SAFE_INTEGER, lastMs: limits.heartbeatMs } as const;
 
-export type RackSide = ReturnType<typeof openRackSide>;
-
 export function openRackSide(options: DriverOptions, driver: Driver) {
   const { racks, clock, log, scope } = options;
   const { post, acquisition } = driver;
