@@ -26,6 +26,7 @@ test.each([
 test("L-4 a panic that names init counts once", () => {
   const line = "Kernel panic - not syncing: Attempted to kill init!";
   expect(search("rack/c.log", false, [line])).toHaveLength(1);
+  expect(search("rack/c.log", false, [line, "boots again", line])).toMatchObject([{ line: 1 }]);
 });
 
 test("L-4 silence after the last phase is evidence where nothing else is", () => {

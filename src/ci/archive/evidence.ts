@@ -64,12 +64,12 @@ export function searchEvidence(file: string, isConsole: boolean): EvidenceSearch
       }
       if (UP.test(line)) lastPhase = undefined;
       const rule = rules.find(
-        (candidate) =>
-          (candidate.where === "any" || isConsole) &&
-          candidate.pattern.test(line) &&
-          (candidate.name === "job-error" || !places.has(candidate.name)),
+        (candidate) => (candidate.where === "any" || isConsole) && candidate.pattern.test(line),
       );
-      if (rule) places.set(rule.name, { file, line: number, text, rule: rule.name });
+      if (!rule) return;
+      // the first time counts, of the job's own errors the last
+      if (places.has(rule.name) && rule.name !== "job-error") return;
+      places.set(rule.name, { file, line: number, text, rule: rule.name });
     },
     found: () => {
       const all = [...places.values()];
