@@ -18,6 +18,7 @@ import { openAnswerStore } from "../../src/main/answer-store.ts";
 import type { Caller } from "../../src/model/identity.ts";
 import { openHostSessions } from "../../src/session/host-sessions.ts";
 import { openSqliteStore } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
 
 export type Happened = { topic: string; subject: string; event: string; body: object };
 export type LeaseServer = Awaited<ReturnType<typeof openLeaseServer>>;
@@ -37,8 +38,10 @@ export async function makeLeaseDirectory() {
 export async function openLeaseServer(
   directory: string,
   config: Partial<BrokerOptions["config"]> = {},
+  wrap: (store: Store) => Store = (store) => store,
 ) {
-  const store = await openSqliteStore(join(directory, "rackyard.db"));
+  const real = await openSqliteStore(join(directory, "rackyard.db"));
+  const store = wrap(real);
   const happened: Happened[] = [];
   const broker = await openBroker({
     store,
@@ -95,6 +98,10 @@ export async function openLeaseServer(
     socketPath,
     endpoint,
     hostUrl: `unix:${socketPath}`,
+    /** Its sockets go, and nothing else is done or waited for: as when the process is killed. */
+    async die(): Promise<void> {
+      await Promise.all([broker.sessions[Symbol.asyncDispose](), api.close()]);
+    },
     async close(): Promise<void> {
       await broker.sessions[Symbol.asyncDispose]();
       await api.close();
