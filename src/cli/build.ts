@@ -5,7 +5,7 @@ import type { Client } from "../api/client.ts";
 import type { BuildView } from "../model/build.ts";
 import { flagOption, numberOf, textOption, wholeId } from "./arguments.ts";
 import { resultText } from "./change.ts";
-import { agoText, bytesText, spanText } from "./output.ts";
+import { agoText, bytesText, secondsText } from "./output.ts";
 import type { Output } from "./output.ts";
 import type { Program, Verb } from "./program.ts";
 
@@ -71,9 +71,9 @@ const showVerb: Verb = {
     const timeline = await api.builds.timeline(build.id);
     out.result({ ...build, timeline }, () => {
       const rows = timeline.map((entry) => [
-        `+${spanText(entry.atMs)}`,
+        `+${secondsText(entry.atMs)}`,
         entry.step,
-        entry.durationMs === null ? "" : spanText(entry.durationMs),
+        entry.durationMs === null ? "" : secondsText(entry.durationMs),
         [entry.machine, entry.detail].filter(Boolean).join(" "),
       ]);
       return [...headLines(out, build), "", out.table(["at", "step", "took", ""], rows)].join("\n");

@@ -92,6 +92,11 @@ export function spanText(ms: number): string {
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Where steps are compared: always in seconds. */
+export function secondsText(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`;
+}
+
 /** How long ago, or until, seen from `nowMs`. */
 export function agoText(at: string | null | undefined, nowMs: number): string {
   if (!at) return "–";

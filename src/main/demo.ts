@@ -86,8 +86,8 @@ async function watch(
   await pushContents(manifest, remote);
   const change = breaks ? manifest.broken : manifest.good;
   run.pushed = await pushChange(change, remote);
-  const { number, patchset, url } = run.pushed;
-  progress.step("pushed", Date.now(), { change: number, patchset, url });
+  const { number, patchset, url, atMs } = run.pushed;
+  progress.step("pushed", atMs, { change: number, patchset, url });
   await followToTheEnd(context, api, progress, run, run.pushed);
 }
 
@@ -134,6 +134,23 @@ async function followToTheEnd(
   }
 }
 
+/** surface.md §8; a build's time line may tell more. */
+const shown = new Set([
+  "enqueued",
+  "prepared",
+  "node-ready",
+  "leased",
+  "started",
+  "seed-up",
+  "machine-up",
+  "finished",
+  "collected",
+  "lease-ended",
+  "voted",
+  "reset",
+  "node-deleted",
+]);
+
 /** New moments of the time line, in order; `finished` waits until the result is known. */
 async function tellSteps(
   api: Client,
@@ -143,11 +160,11 @@ async function tellSteps(
 ): Promise<void> {
   const { build, timeline } = seen;
   if (!build) return;
-  const once = new Set(["pushed", "enqueued", "prepared"]);
+  const once = new Set(["enqueued", "prepared"]);
   for (const entry of timeline) {
     const { step, machine } = entry;
     const key = once.has(step) ? step : `${build.id} ${step} ${machine ?? ""}`;
-    if (told.has(key) || step === "pushed") continue;
+    if (!shown.has(step) || told.has(key)) continue;
     if (step === "finished" && build.result === null) return;
     told.add(key);
     progress.step(step, Date.parse(entry.at), await more(api, step, entry, seen));
@@ -179,8 +196,11 @@ async function more(
     }
     case "reset":
       return { certificate: build?.lease, resetMs: certificate?.durationMs ?? null };
+    case "machine-up":
+    case "seed-up":
+      return machine;
     default:
-      return { ...machine, ...(entry.detail === undefined ? {} : { detail: entry.detail }) };
+      return {};
   }
 }
 

@@ -178,7 +178,13 @@ export function sampleYard(directory: string): Views {
         if (id === waitingBuild) return;
         const shown = id === running ? consoleLines.slice(0, 8) : consoleLines;
         for (const [n, line] of shown.entries()) {
-          if (n + 1 > after) yield { seq: n + 1, line: `${at(14_000 + n * 3_000)} ${line}` };
+          if (n + 1 > after)
+            yield {
+              seq: n + 1,
+              line: `${at(14_000 + n * 3_000)
+                .replace("T", " ")
+                .replace("Z", " |")} ${line}`,
+            };
         }
         if (id === running) {
           await new Promise<void>((resolve) =>

@@ -78,8 +78,8 @@ export function screen({ title, raw, following }) {
   };
 }
 
-/** `2030-01-02T03:04:05.678Z text`: the time of day is enough to read, the rest is on hover. */
-const stamp = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d\.\d)\d*Z) ?(.*)$/s;
+/** `2030-01-02 03:04:05.678 | text`: the time of day is enough to read. */
+const stamp = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d\.\d)(\d*)Z? (?:\| )?(.*)$/s;
 
 function lineOf(text, number) {
   const found = stamp.exec(text);
@@ -87,8 +87,8 @@ function lineOf(text, number) {
     "div",
     { "data-n": number },
     h("span", { class: "n", "aria-hidden": "true" }, number),
-    found ? h("time", { datetime: found[1] }, found[2]) : null,
-    h("span", { class: "t" }, coloured(found ? found[3] : text)),
+    found ? h("time", { datetime: `${found[1]}T${found[2]}${found[3]}Z` }, found[2]) : null,
+    h("span", { class: "t" }, coloured(found ? found[4] : text)),
   );
 }
 

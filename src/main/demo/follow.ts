@@ -53,14 +53,19 @@ export async function followChange(
 }
 
 async function look(api: Client, number: number, patchset: number): Promise<Seen> {
-  const change = await api.changes.get(number);
   const page = await api.builds.list({ change: number, limit: 100 });
   // Newest first: the latest attempt; of several jobs the one that has a rack.
   const builds = page.items.filter((build) => build.patchset === patchset);
-  const build = builds.find(({ lease, te }) => lease ?? te) ?? builds[0];
+  const found = builds.find(({ lease, te }) => lease ?? te) ?? builds[0];
   const nothing = { lease: undefined, testenv: undefined, certificate: undefined };
-  if (!build) return { change, build, timeline: [], ...nothing };
-  const timeline = await api.builds.timeline(build.id);
+  if (!found) {
+    const change = await api.changes.get(number);
+    return { change, build: found, timeline: [], ...nothing };
+  }
+  // The build after its time line: it knows at least what that tells.
+  const timeline = await api.builds.timeline(found.id);
+  const build = await api.builds.get(found.id);
+  const change = await api.changes.get(number);
   if (build.lease === null) return { change, build, timeline, ...nothing };
   const lease = await api.leases.get(build.lease);
   const testenv = build.te === null ? undefined : await api.testenvs.get(build.te);

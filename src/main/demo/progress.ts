@@ -5,7 +5,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { isoTime } from "../../base/clock.ts";
 import type { Output } from "../../cli/output.ts";
-import { spanText } from "../../cli/output.ts";
+import { secondsText, spanText } from "../../cli/output.ts";
 import type { Seen } from "./follow.ts";
 import type { Summary } from "./summary.ts";
 
@@ -53,8 +53,8 @@ export function openProgress(out: Output, startMs: number): Progress {
       timeline.push({ step, atMs: Math.round(atMs - startMs), ...machine });
       erase();
       out.record({ event: "step", step, at: isoTime(atMs), ms, ...more }, () => {
-        const total = out.style("dim", spanText(Math.max(0, atMs - startMs)).padStart(8));
-        const took = out.style("dim", `+${spanText(ms)}`.padStart(8));
+        const total = out.style("dim", secondsText(Math.max(0, atMs - startMs)).padStart(8));
+        const took = out.style("dim", `+${secondsText(ms)}`.padStart(9));
         return `${total} ${took}  ${step.replaceAll("-", " ").padEnd(13)} ${tellMore(out, more)}`;
       });
       draw();
@@ -93,20 +93,31 @@ function machinesOf(out: Output, seen: Seen | undefined): string[] {
   });
 }
 
+/** The facts of a step that people want to see, in words. */
 function tellMore(out: Output, more: StepFacts): string {
-  const shown = ["machine", "result", "value", "change", "te", "url", "detail"];
-  return shown
-    .flatMap((name) => {
+  const words: [string, (value: string) => string][] = [
+    ["machine", (value) => value],
+    ["change", (value) => `change ${value}`],
+    ["address", (value) => value],
+    ["te", (value) => `rack ${value}, epoch ${more["epoch"] ?? "?"}`],
+    ["result", (value) => out.style(value === "SUCCESS" ? "green" : "red", value)],
+    [
+      "value",
+      (value) => out.style(Number(value) > 0 ? "green" : "red", `Verified ${signed(value)}`),
+    ],
+    ["files", (value) => `${value} files`],
+    ["resetMs", (value) => `proved clean in ${secondsText(Number(value))}`],
+    ["url", (value) => value],
+  ];
+  return words
+    .flatMap(([name, text]) => {
       const value = more[name];
-      if (value === undefined || value === null) return [];
-      const text =
-        name === "value" ? `Verified ${Number(value) > 0 ? "+" : ""}${value}` : `${value}`;
-      if (name !== "result" && name !== "value") return [text];
-      const good = value === "SUCCESS" || Number(value) > 0;
-      return [out.style(good ? "green" : "red", text)];
+      return value === undefined || value === null ? [] : [text(String(value))];
     })
     .join("  ");
 }
+
+const signed = (value: string): string => (Number(value) > 0 ? `+${value}` : value);
 
 /** The end, for people. */
 export function summaryText(out: Output, summary: Summary): string {

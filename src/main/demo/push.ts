@@ -14,7 +14,13 @@ import { limits } from "../../base/limits.ts";
 import type { DemoChange, DemoManifest } from "./manifest.ts";
 
 export type Remote = { readonly url: string; readonly token: string; readonly signal: AbortSignal };
-export type Pushed = { readonly number: number; readonly patchset: number; readonly url: string };
+export type Pushed = {
+  readonly number: number;
+  readonly patchset: number;
+  readonly url: string;
+  /** Wall time at which git began to push. */
+  readonly atMs: number;
+};
 
 const branch = "master";
 const author = { name: "Rackyard Demo", email: "demo@rackyard.invalid" };
@@ -49,11 +55,12 @@ export async function pushChange(change: DemoChange, remote: Remote): Promise<Pu
     await git(["apply", "--index", change.patch]);
     const changeId = `I${randomBytes(20).toString("hex")}`;
     await git(["commit", "--quiet", "-m", change.subject, "-m", `Change-Id: ${changeId}`]);
+    const atMs = Date.now();
     const { stderr } = await git(["push", "origin", `HEAD:refs/for/${branch}`]);
     const said = stripVTControlCharacters(stderr);
     const found = /remote: change (\d+) patchset (\d+): .*\n *remote: +(\S+)/.exec(said);
     if (!found) return fail("push-refused", `the push was not understood: ${lastLine(stderr)}`);
-    return { number: Number(found[1]), patchset: Number(found[2]), url: found[3]! };
+    return { number: Number(found[1]), patchset: Number(found[2]), url: found[3]!, atMs };
   });
 }
 

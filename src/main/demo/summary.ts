@@ -13,7 +13,7 @@ export type Summary = {
   readonly ok: boolean;
   readonly expected: "SUCCESS" | "FAILURE";
   readonly result: string | null;
-  readonly change: Pushed | null;
+  readonly change: Omit<Pushed, "atMs"> | null;
   readonly vote: { readonly label: string; readonly value: number } | null;
   readonly build: string | null;
   readonly attempts: number;
@@ -66,7 +66,7 @@ export async function summarize(api: Client | undefined, facts: Facts): Promise<
     event: "summary",
     expected,
     result: build?.result ?? null,
-    change: pushed ?? null,
+    change: pushed ? { number: pushed.number, patchset: pushed.patchset, url: pushed.url } : null,
     vote: seen?.vote ?? null,
     build: build?.id ?? null,
     attempts: build?.attempt ?? 0,
@@ -90,7 +90,8 @@ export async function summarize(api: Client | undefined, facts: Facts): Promise<
   };
   const failure =
     facts.failure ?? wrongIn(part, breaks) ?? (api ? await firstDeadUrl(api, part) : undefined);
-  return { ...part, ok: failure === undefined, failure: failure ?? null };
+  const { next, event, ...rest } = part;
+  return { event, ok: failure === undefined, ...rest, failure: failure ?? null, next };
 }
 
 /** What is not as expected, in words; undefined where all is. */
