@@ -45,7 +45,7 @@ export function privateBridge(testenv: number): string {
   return `brbm${testenv}`;
 }
 
-/** ≤ 15 characters, the kernel's limit. Seed: NIC 0 on the test network, 1 on the private bridge. */
+/** ≤ 15 characters, the kernel's limit. A seed's NIC 0 is on the test network, 1 private. */
 export function tapName(testenv: number, machine: MachineIndex, nic: number): string {
   return machine === "seed" ? `te${testenv}s${nic}` : `te${testenv}n${machine}p${nic}`;
 }

@@ -51,41 +51,46 @@ export const migrations: Readonly<Record<string, Migration>> = {
           .columns(["life", column])
           .execute();
       }
-      await db.schema
-        .createTable("fact")
-        .addColumn("name", "text", (c) => c.primaryKey())
-        .addColumn("value", "text", (c) => c.notNull())
-        .addColumn("updated_ms", "bigint", (c) => c.notNull())
-        .execute();
-      await db.schema
-        .createTable("outbox")
-        .addColumn("key", "text", (c) => c.primaryKey())
-        .addColumn("body", "text", (c) => c.notNull())
-        .addColumn("created_ms", "bigint", (c) => c.notNull())
-        .addColumn("attempts", "integer", (c) => c.notNull().defaultTo(sql`0`))
-        .addColumn("next_try_ms", "bigint", (c) => c.notNull())
-        .addColumn("done_ms", "bigint")
-        .execute();
-      await db.schema
-        .createTable("token")
-        .addColumn("id", "text", (c) => c.primaryKey())
-        .addColumn("name", "text", (c) => c.notNull())
-        .addColumn("hash", "text", (c) => c.notNull().unique())
-        .addColumn("role", "text", (c) => c.notNull())
-        .addColumn("groups", "text", (c) => c.notNull())
-        .addColumn("created_ms", "bigint", (c) => c.notNull())
-        .addColumn("expires_ms", "bigint")
-        .execute();
-      await db.schema
-        .createTable("idempotency")
-        .addColumn("key", "text", (c) => c.primaryKey())
-        .addColumn("body_hash", "text", (c) => c.notNull())
-        .addColumn("status", "integer", (c) => c.notNull())
-        .addColumn("answer", "text", (c) => c.notNull())
-        .addColumn("created_ms", "bigint", (c) => c.notNull())
-        .execute();
+      await makeFactTables(db);
     },
   },
 };
 
 export const schemaVersion = Object.keys(migrations).length;
+
+/** 0001: what has no life. */
+async function makeFactTables(db: AnyDatabase): Promise<void> {
+  await db.schema
+    .createTable("fact")
+    .addColumn("name", "text", (c) => c.primaryKey())
+    .addColumn("value", "text", (c) => c.notNull())
+    .addColumn("updated_ms", "bigint", (c) => c.notNull())
+    .execute();
+  await db.schema
+    .createTable("outbox")
+    .addColumn("key", "text", (c) => c.primaryKey())
+    .addColumn("body", "text", (c) => c.notNull())
+    .addColumn("created_ms", "bigint", (c) => c.notNull())
+    .addColumn("attempts", "integer", (c) => c.notNull().defaultTo(sql`0`))
+    .addColumn("next_try_ms", "bigint", (c) => c.notNull())
+    .addColumn("done_ms", "bigint")
+    .execute();
+  await db.schema
+    .createTable("token")
+    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("name", "text", (c) => c.notNull())
+    .addColumn("hash", "text", (c) => c.notNull().unique())
+    .addColumn("role", "text", (c) => c.notNull())
+    .addColumn("groups", "text", (c) => c.notNull())
+    .addColumn("created_ms", "bigint", (c) => c.notNull())
+    .addColumn("expires_ms", "bigint")
+    .execute();
+  await db.schema
+    .createTable("idempotency")
+    .addColumn("key", "text", (c) => c.primaryKey())
+    .addColumn("body_hash", "text", (c) => c.notNull())
+    .addColumn("status", "integer", (c) => c.notNull())
+    .addColumn("answer", "text", (c) => c.notNull())
+    .addColumn("created_ms", "bigint", (c) => c.notNull())
+    .execute();
+}
