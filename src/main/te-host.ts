@@ -93,7 +93,7 @@ export async function cellWeAreIn(places: Places): Promise<Cell | undefined> {
 async function makeCell(places: Places, settings: Settings, log: Log): Promise<Cell> {
   await using _lock = await lockFile(places.lock("te-host"), `the TE host of ${places.state}`);
   const { cidr, mtu } = settings.config.teHost.testNetwork;
-  return prepareCell({ state: places.state, cidr, mtu, log });
+  return await prepareCell({ state: places.state, cidr, mtu, log });
 }
 
 /** `unix:run/api.sock` is where this installation's server listens, wherever that had to move. */

@@ -1,0 +1,255 @@
+/**
+ * A rack lent and taken back on real parts: the te-host program in its cell, real sshd, libvirt
+ * and Open vSwitch, an emulated seed, and a broker that the test plays. Must-hold rows 6–8 of
+ * the rack's side: the agent killed under a lease, a dead lease's key, a stale epoch.
+ */
+import { writeFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { launch, run } from "../../src/base/command.ts";
+import type { Child, CommandResult } from "../../src/base/command.ts";
+import { systemRandom } from "../../src/base/random.ts";
+import { until } from "../../src/base/wait.ts";
+import { verifyCertificate } from "../../src/model/certificate.ts";
+import type { TestenvData } from "../../src/model/testenv.ts";
+import { sshArgs, writeKnownHosts } from "../../src/ssh/client.ts";
+import type { SshTarget } from "../../src/ssh/client.ts";
+import { guestMark, prepareGuest } from "./guest.ts";
+import type { Guest } from "./guest.ts";
+import { makeTestHost, playBroker } from "./te-host-process.ts";
+import type { PlayedBroker, TestHost } from "./te-host-process.ts";
+
+let host: TestHost;
+let broker: PlayedBroker;
+let agent: Child;
+let guest: Guest;
+let epoch = 0;
+beforeAll(async () => {
+  guest = await prepareGuest();
+  host = await makeTestHost({ accelerator: "tcg", kinds: { two: { count: 1 } } });
+  broker = await playBroker(host.socket);
+  agent = await host.start();
+  await broker.heard("ready", undefined, 120_000);
+});
+afterAll(async () => {
+  await broker?.[Symbol.asyncDispose]();
+  await host?.[Symbol.asyncDispose]();
+});
+
+type Lease = {
+  readonly id: string;
+  readonly epoch: number;
+  readonly data: TestenvData;
+  readonly target: SshTarget;
+  readonly preparedMs: number;
+  readonly deadlineAt: string;
+};
+
+async function lend(durationMs = 3_600_000): Promise<Lease> {
+  const id = systemRandom.uuid4();
+  const own = ++epoch;
+  broker.forget();
+  const began = performance.now();
+  broker.send({
+    kind: "prepare",
+    testenv: 1,
+    lease: id,
+    epoch: String(own),
+    durationMs,
+    needs: { machines: 2, compat: "2014" },
+    holderName: "test",
+    holderAddresses: [],
+    tokenHash: "",
+  });
+  const { data, deadlineAt } = await broker.heard("prepared");
+  const preparedMs = performance.now() - began;
+  const identityFile = join(host.state, `${id}.key`);
+  const knownHostsFile = join(host.state, `${id}.hosts`);
+  await writeFile(identityFile, data["ssh-key"], { mode: 0o600 });
+  const hostIp = data["host-ip"];
+  await writeKnownHosts(knownHostsFile, { host: hostIp }, String(data["ssh-host-key"]));
+  const target = { host: hostIp, user: data["ssh-user"], identityFile, knownHostsFile };
+  return { id, epoch: own, data, target, preparedMs, deadlineAt };
+}
+
+function end(lease: Lease): void {
+  broker.send({
+    kind: "end",
+    testenv: 1,
+    lease: lease.id,
+    epoch: String(lease.epoch),
+    reason: "released",
+  });
+}
+
+async function giveBack(lease: Lease): Promise<void> {
+  broker.forget();
+  end(lease);
+  const { certificate } = await broker.heard("ready");
+  expect(certificate.epoch).toBe(lease.epoch);
+  expect(certificate.lease).toBe(lease.id);
+  expect(verifyCertificate(certificate, broker.hello!.certificateKey)).toBe(true);
+}
+
+const gate = (lease: Lease, command: string): Promise<CommandResult> =>
+  run("ssh", sshArgs(lease.target, command), { accept: "any", timeoutMs: 60_000 });
+
+/** `copyseed` with the file; gives the exit code. */
+async function copySeed(lease: Lease, file: string): Promise<number | null> {
+  const child = launch("ssh", sshArgs(lease.target, "copyseed 1"), {
+    stdio: ["pipe", "ignore", "inherit"],
+  });
+  child.stdin!.on("error", () => undefined); // what is refused is not read to its end
+  createReadStream(file).pipe(child.stdin!);
+  return (await child.exited).code;
+}
+
+test("H-1.14 H-6.4 a grant takes no longer than 300 ms; its key opens the gate, and no more", async () => {
+  const lease = await lend();
+  expect(lease.preparedMs).toBeLessThan(1_000); // 300 ms on an idle machine
+  expect(lease.data["ssh-key"]).toMatch(/^-----BEGIN RSA PRIVATE KEY-----/);
+  const list = await gate(lease, "virsh list --all");
+  expect(list.stdout).toContain("baremetalbrbm1_1");
+  expect(await gate(lease, "id")).toMatchObject({ exitCode: 1, stderr: "Unknown command\n" });
+  expect((await gate(lease, "virsh start seed_2")).exitCode).toBe(1);
+  expect((await gate(lease, "virsh list\n")).stderr).toBe("Unknown command\n");
+  const shell = await run("ssh", sshArgs(lease.target), { accept: "any", stdin: "id\n" });
+  expect(shell).toMatchObject({ exitCode: 1, stdout: "" });
+  await giveBack(lease);
+});
+
+test("H-7.4 H-7.5 copyseed takes a bootable image, and refuses what is dangerous", async () => {
+  const lease = await lend();
+  const evil = join(host.state, "evil.qcow2");
+  await run("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", guest.disk, evil]);
+  expect(await copySeed(lease, evil)).toBe(1);
+  expect(await copySeed(lease, guest.disk)).toBe(0);
+  expect((await gate(lease, "virsh start seed_1")).stdout).toContain("Domain seed_1 started");
+  expect((await gate(lease, "virsh start seed_1")).exitCode).toBe(1);
+  expect(await copySeed(lease, guest.disk)).toBe(1); // it runs
+  await broker.heard("event", (event) => event.what === "seed-up", 60_000);
+  await until(() => consoleText().then((text) => text.includes(guestMark)), {
+    timeoutMs: 60_000,
+    what: "the seed's mark in its console",
+  });
+  expect((await gate(lease, "virsh start baremetalbrbm1_0")).exitCode).toBe(0);
+  await broker.heard("event", (event) => event.what === "power-on" && event.machine === "te1-n0");
+  await giveBack(lease);
+  await until(() => broker.files.has(`${lease.id}/certificate.json`), {
+    timeoutMs: 10_000,
+    what: "the certificate to come home",
+  });
+  expect(broker.files.get(`${lease.id}/console-te1-seed.log`)).toContain(guestMark);
+  const kinds = (broker.files.get(`${lease.id}/timeline.jsonl`) ?? "")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => (JSON.parse(line) as { kind: string }).kind);
+  for (const kind of ["prepare", "verb", "power", "dhcp", "mark", "fence", "reset-step"]) {
+    expect(kinds).toContain(kind);
+  }
+});
+
+async function consoleText(): Promise<string> {
+  const stream = systemRandom.uuid4();
+  broker.forget();
+  broker.send({
+    kind: "console-open",
+    stream,
+    testenv: 1,
+    machine: "te1-seed",
+    fromByte: 0,
+    lease: null,
+    epoch: null,
+    credit: 262_144,
+  });
+  const piece = await broker.heard("console-data", (message) => message.stream === stream);
+  broker.send({ kind: "console-close", stream });
+  return Buffer.from(piece.dataBase64, "base64").toString("latin1");
+}
+
+test("L4 H-6.8 at the end an open copyseed is cut and the key refused, within a second", async () => {
+  const lease = await lend();
+  const copy = launch("ssh", sshArgs(lease.target, "copyseed 1"), {
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  copy.stdin!.on("error", () => undefined);
+  copy.stdin!.write(Buffer.alloc(1_000_000, 1));
+  await until(async () => (await gate(lease, "copyseed 1")).stderr.includes("another copyseed"), {
+    timeoutMs: 20_000,
+    what: "copyseed to be under way",
+  });
+  broker.forget();
+  const began = performance.now();
+  end(lease);
+  await broker.heard("resetting");
+  const fencedMs = performance.now() - began;
+  const late = await gate(lease, "virsh start seed_1");
+  expect(late.exitCode).toBe(255);
+  expect(late.stderr).toContain("Permission denied");
+  expect((await copy.exited).code).toBe(255);
+  expect(fencedMs).toBeLessThan(1_000);
+  await broker.heard("ready");
+  // the next lease's key is another; the old one still opens nothing
+  const next = await lend();
+  expect((await gate(lease, "virsh list")).exitCode).toBe(255);
+  expect((await gate(next, "virsh list")).exitCode).toBe(0);
+  await giveBack(next);
+});
+
+test("L2 an epoch that the host has seen is refused with the highest", async () => {
+  broker.forget();
+  broker.send({
+    kind: "prepare",
+    testenv: 1,
+    lease: systemRandom.uuid4(),
+    epoch: String(epoch),
+    durationMs: 1_000,
+    needs: { machines: 1, compat: null },
+    holderName: "late",
+    holderAddresses: [],
+    tokenHash: "",
+  });
+  expect(await broker.heard("epoch-too-low")).toMatchObject({
+    offered: String(epoch),
+    highest: String(epoch),
+  });
+});
+
+test("H-1.11 H-1.1 the agent killed under a lease: back in 2 s, lease, machines and key live on", async () => {
+  const lease = await lend();
+  expect(await copySeed(lease, guest.disk)).toBe(0);
+  await gate(lease, "virsh start seed_1");
+  const before = await run("virsh", ["-q", "-c", broker.hello!.libvirt!, "domid", "seed_1"]);
+  broker.forget();
+  const session = broker.hello!.sessionNumber;
+  process.kill(agent.pid, "SIGKILL");
+  await agent.exited;
+  const began = performance.now();
+  agent = await host.start();
+  // a verb that comes while it is away waits for it
+  const verb = await gate(lease, "virsh list");
+  expect(verb.stdout).toContain("seed_1");
+  await until(() => broker.hello!.sessionNumber > session, { timeoutMs: 20_000, what: "hello" });
+  expect(performance.now() - began).toBeLessThan(10_000); // 2 s on an idle machine
+  expect(broker.hello!.testenvs[0]).toMatchObject({ state: "leased", lease: lease.id });
+  await broker.heard("event", (event) => event.interruption?.code === "agent-restarted");
+  const after = await run("virsh", ["-q", "-c", broker.hello!.libvirt!, "domid", "seed_1"]);
+  expect(after.stdout).toBe(before.stdout);
+  await giveBack(lease);
+});
+
+test("L7 L8 without a broker the host ends the lease at its deadline, resets and proves", async () => {
+  const lease = await lend(1_000);
+  expect(Date.parse(lease.deadlineAt) - Date.now()).toBeGreaterThan(4_000);
+  await broker[Symbol.asyncDispose]();
+  await until(async () => (await gate(lease, "virsh list")).exitCode === 255, {
+    timeoutMs: 30_000,
+    what: "the key to be dead",
+  });
+  broker = await playBroker(host.socket);
+  await broker.heard("resetting", (message) => message.reason === "expired");
+  const { certificate } = await broker.heard("ready");
+  expect(certificate).toMatchObject({ epoch: lease.epoch, reason: "expired" });
+  expect(broker.hello!.testenvs[0]).toMatchObject({ epoch: String(lease.epoch) });
+});
