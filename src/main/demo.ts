@@ -195,7 +195,10 @@ async function more(
       return { label: vote?.label ?? null, value: vote?.value ?? null };
     }
     case "reset":
-      return { certificate: build?.lease, resetMs: certificate?.durationMs ?? null };
+      return {
+        certificate: build ? `${api.endpoint.url}/v1/leases/${build.lease}/certificate` : null,
+        resetMs: certificate?.durationMs ?? null,
+      };
     case "machine-up":
     case "seed-up":
       return machine;

@@ -39,16 +39,32 @@ export async function followChange(
   try {
     for (;;) {
       signal.throwIfAborted();
-      const seen = await look(api, number, patchset);
-      await onSeen(seen);
-      const vote = voteOf(seen);
-      if (vote && isOver(seen)) return { ...seen, vote };
+      const seen = await whileAway(() => look(api, number, patchset));
+      if (seen) {
+        await whileAway(() => onSeen(seen));
+        const vote = voteOf(seen);
+        if (vote && isOver(seen)) return { ...seen, vote };
+      }
       if (performance.now() > deadline) fail("timed-out", `no end within ${limits.demoMs} ms`);
       await bell.next(limits.backoffFirstMs, signal);
     }
   } finally {
     over.abort();
     await listening;
+  }
+}
+
+/** A server that is away is started again by its supervisor: the next look is soon enough. */
+async function whileAway<T>(look: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await look();
+  } catch (error) {
+    const away = ["unavailable", "timed-out", "internal", "too-many"];
+    const broken = (error as NodeJS.ErrnoException).code ?? "";
+    if (isRackyardError(error) ? away.includes(error.code) : /^E[A-Z]+$/.test(broken)) {
+      return undefined;
+    }
+    throw error;
   }
 }
 
