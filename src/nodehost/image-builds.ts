@@ -185,7 +185,16 @@ export async function openImageBuilds(options: {
     },
     async build(message) {
       const key = keyOf(message);
-      if (running.has(key)) return;
+      const underWay = running.get(key);
+      if (underWay) {
+        // asked again meanwhile: the answer is the same, once there is one
+        underWay
+          .then(() => known(message))
+          .catch((error: unknown) => {
+            log.error({ image: message.name, why: describeError(error) }, "no answer");
+          });
+        return;
+      }
       if (await known(message)) return;
       const done = last.then(() => (stop.signal.aborted ? undefined : buildAnew(message)));
       last = done;
