@@ -45,12 +45,12 @@ function askingRoutes(leases: LeaseViews): Route[] {
         description: "recorded; the token is the holder's",
         schema: schemas.LeaseCreated,
       },
-      handle: ({ body, caller }) => {
+      handle: ({ body, caller, header }) => {
         const { group } = body;
         if (group !== undefined && !mayUse(group, caller.role, caller.groups)) {
           fail("not-allowed", `${caller.name} may not lease for the group ${group}`);
         }
-        return leases.ask(body, caller);
+        return leases.ask(body, caller, header("idempotency-key"));
       },
     }),
     route({
@@ -142,9 +142,10 @@ async function longPoll(
       : !matches(poll.seen, etagOf(JSON.stringify(view)));
   const first = await leases.get(id, token);
   if (news(first)) return first;
+  // A poll that ends by its time counts as a look; a caller who goes away has left (L11).
   const over = AbortSignal.any([poll.signal, AbortSignal.timeout(poll.waitMs)]);
   try {
-    for await (const view of leases.watch(id, undefined, over)) if (news(view)) return view;
+    for await (const view of leases.watch(id, token, over)) if (news(view)) return view;
   } catch (error) {
     if (!over.aborted || isRackyardError(error)) throw error;
   }

@@ -16,8 +16,11 @@ export type Page<T> = { readonly items: readonly T[]; readonly next: string | nu
 export type PageQuery = { readonly limit: number; readonly cursor?: string | undefined };
 
 export type LeaseViews = {
-  /** L6: recorded before it answers. `unsatisfiable` (422) names what is missing (L12). */
-  ask(request: LeaseRequest, caller: Caller): Promise<LeaseCreated>;
+  /**
+   * L6: recorded before it answers. `unsatisfiable` (422) names what is missing (L12). The same
+   * caller's same key is the same lease, also where the first answer was never kept.
+   */
+  ask(request: LeaseRequest, caller: Caller, key?: string): Promise<LeaseCreated>;
   patch(id: string, patch: LeasePatch, token: string): Promise<LeaseView>;
   /** A look with the lease's own token is a sign of life (L11). */
   get(id: string, token?: string): Promise<LeaseView>;

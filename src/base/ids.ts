@@ -3,7 +3,7 @@
  * (base/random.ts does). Ids that people or paths shorten are UUID v4, records of events v7
  * (surface.md §5); a domain's is v5 of the host and its name (te-host.md §0).
  */
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { assert } from "./assert.ts";
 
 export type Uuid = string;
@@ -24,14 +24,22 @@ export function uuid5(namespace: Uuid, name: string): Uuid {
     .subarray(0, 16);
   bytes[6] = (bytes[6]! & 0x0f) | 0x50;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return uuidText(bytes);
+}
+
+function uuidText(bytes: Buffer): Uuid {
   const hex = bytes.toString("hex");
-  return [
-    hex.slice(0, 8),
-    hex.slice(8, 12),
-    hex.slice(12, 16),
-    hex.slice(16, 20),
-    hex.slice(20),
-  ].join("-");
+  return [8, 12, 16, 20, 32]
+    .map((end, index, ends) => hex.slice(index === 0 ? 0 : ends[index - 1], end))
+    .join("-");
+}
+
+/** A UUID with the shape of v4 whose bits come from `secret` and `name`: the same, the same id. */
+export function keyedUuid(secret: Uint8Array, name: string): Uuid {
+  const bytes = createHmac("sha256", secret).update(name, "utf8").digest().subarray(0, 16);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return uuidText(bytes);
 }
 
 /** The first eight digits, as people and tap names use them. */

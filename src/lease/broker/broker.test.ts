@@ -153,6 +153,14 @@ async function connect(more: Partial<Hello> = {}): Promise<void> {
   handler.onConnected(more.hostId ?? HOST);
 }
 
+test("surface.md §5 the same Idempotency-Key is the same lease, also without the kept answer", async () => {
+  await connect();
+  const first = await broker.leases.ask(request, caller, "k1");
+  const again = await broker.leases.ask(request, caller, "k1");
+  expect([again.id, again.token]).toEqual([first.id, first.token]);
+  expect((await broker.leases.ask(request, caller, "k2")).id).not.toBe(first.id);
+});
+
 test("L6 recorded, then acted upon, then answered", async () => {
   await connect();
   order = [];

@@ -5,12 +5,14 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { fail } from "../../base/errors.ts";
-import { sha256Hex } from "../../base/ids.ts";
+import { keyedUuid, sha256Hex } from "../../base/ids.ts";
 
 export type LeaseTokens = {
   of(leaseId: string): string;
   /** SHA-256 of the token, hex. */
   hashOf(leaseId: string): string;
+  /** The id of the lease that this caller asks for with this `Idempotency-Key`. */
+  idOf(caller: string, idempotencyKey: string): string;
   /** Throws `stale-epoch` or `bad-token` unless it is this lease's. */
   check(leaseId: string, token: string): void;
 };
@@ -23,6 +25,7 @@ export function openLeaseTokens(key: Uint8Array): LeaseTokens {
   return {
     of,
     hashOf: (id) => sha256Hex(of(id)),
+    idOf: (caller, idempotencyKey) => keyedUuid(key, `lease of ${caller}\n${idempotencyKey}`),
     check(id, token) {
       const expected = Buffer.from(of(id));
       const given = Buffer.from(token);

@@ -73,6 +73,9 @@ export function openLeaseViews(options: LeaseViewsOptions) {
     return row?.body ?? fail("not-found", `there is no lease ${id}`);
   }
 
+  const isStored = async (id: string): Promise<boolean> =>
+    (await store.row(leaseLife, id)) !== undefined;
+
   async function view(id: string): Promise<LeaseView> {
     const live = loop.ledger.leases.get(id);
     return live ? liveView(live) : leaseView(await stored(id));
@@ -95,8 +98,10 @@ export function openLeaseViews(options: LeaseViewsOptions) {
   }
 
   return {
-    async ask(request: LeaseRequest, caller: Caller): Promise<LeaseCreated> {
-      const id = options.random.uuid4();
+    async ask(request: LeaseRequest, caller: Caller, key?: string): Promise<LeaseCreated> {
+      const id = key === undefined ? options.random.uuid4() : tokens.idOf(caller.name, key);
+      const known = key !== undefined && (loop.ledger.leases.has(id) || (await isStored(id)));
+      if (known) return { ...(await view(id)), token: tokens.of(id) };
       const group = groupOf(request, caller);
       const { tenant } = options;
       await loop.post({ kind: "ask", id, request, caller: caller.name, group, tenant });
@@ -140,8 +145,9 @@ export function openLeaseViews(options: LeaseViewsOptions) {
           await change;
         }
       } finally {
-        // a holder that went away, or one that has had its answer
-        const lost = signal.aborted && !options.stopping();
+        // a holder that went away; not one that has had its answer, or whose poll's time is over
+        const left = signal.aborted && !isTimeout(signal.reason);
+        const lost = left && !options.stopping();
         if (counted) await looked(loop, { kind: "stream-closed", id, lost });
       }
     },
@@ -297,4 +303,9 @@ function placeOfCursor(cursor: string | undefined): { createdMs: number; id: str
     return fail("bad-request", "cursor: not one that was answered here");
   }
   return { createdMs: Number(createdMs), id };
+}
+
+/** `AbortSignal.timeout`'s reason. */
+function isTimeout(reason: unknown): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
 }
