@@ -122,7 +122,7 @@ function setUp(root: Command, version: string): void {
     .showSuggestionAfterError(true)
     .addHelpText(
       "after",
-      "\nExample:\n  rackyard demo          set everything up and watch one change go the whole way" +
+      "\nExample:\n  rackyard demo          set all up and watch one change go the whole way" +
         "\n  rackyard help change   what can be done with changes",
     );
   root.configureHelp({

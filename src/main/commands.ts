@@ -18,9 +18,6 @@ export function addMachineCommands(program: Program): void {
   program.add("doctor", doctor);
   program.add("version", versionVerb);
   program.add("server", server);
-  program.noun("te-host", "The agent of one hypervisor: racks, machines, CI nodes; a program");
-  program.add("te-host", teHost);
-  program.add("te-host run", teHost);
   program.add("check-config", checkConfigVerb(loadConfigCheck));
 }
 
@@ -102,15 +99,6 @@ const server: Verb = {
   async run(context) {
     const { runServer } = await import("./server.ts");
     return runServer(context);
-  },
-};
-
-const teHost: Verb = {
-  summary: "Run the agent of this hypervisor: racks, machines, CI nodes; a program",
-  example: "rackyard te-host --state /var/lib/rackyard",
-  async run(context) {
-    const { runTeHost } = await import("./te-host.ts");
-    return runTeHost(context);
   },
 };
 

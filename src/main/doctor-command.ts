@@ -37,7 +37,9 @@ function doctorText({ out }: CliContext, rows: readonly Row[]): string {
   const width = Math.max(...rows.map(({ name }) => name.length));
   return rows
     .flatMap((row) => [
-      `${out.style(marks[row.state], row.state.padEnd(7))}  ${row.name.padEnd(width)}  ${row.detail}`,
+      [out.style(marks[row.state], row.state.padEnd(7)), row.name.padEnd(width), row.detail].join(
+        "  ",
+      ),
       ...(row.state === "ok" ? [] : [`         ${" ".repeat(width)}  ${row.why}`]),
       ...(row.cure === null ? [] : [`         ${" ".repeat(width)}  cure: ${row.cure}`]),
     ])

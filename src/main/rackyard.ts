@@ -69,9 +69,8 @@ function tell(error: unknown, json: boolean): number {
   const remedy = known?.remedy ?? (report && `please file it with the report ${report}`);
   if (json) {
     const faults = known?.faults ?? [];
-    process.stdout.write(
-      `${JSON.stringify({ event: "error", code, detail, remedy: remedy ?? null, errors: faults })}\n`,
-    );
+    const told = { event: "error", code, detail, remedy: remedy ?? null, errors: faults };
+    process.stdout.write(`${JSON.stringify(told)}\n`);
   }
   const lines = [`error: ${detail} (${code})`];
   for (const fault of known?.faults ?? []) {

@@ -6,7 +6,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { launch } from "../base/command.ts";
-import { errorCodes, fail, RackyardError } from "../base/errors.ts";
+import { errorCodes, RackyardError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -91,7 +91,9 @@ export function keepProgram(options: {
         if (signal.aborted) return;
         owner = undefined;
         options.onChange();
-        if (!hasServed && code !== null && lasting.includes(code)) refuse(name, places, code);
+        if (!hasServed && code !== null && lasting.includes(code)) {
+          throw refusalOf(places.outFile(name), name, code);
+        }
         failures = performance.now() - began > limits.restartLastMs * 2 ? 1 : failures + 1;
         const pauseMs = backoffMs(failures, limits.restartFirstMs, limits.restartLastMs);
         log.warn({ program: name, code, pauseMs }, "died; started again after a pause");
@@ -141,27 +143,26 @@ function childEnv(): Record<string, string> {
   return Object.fromEntries(entries) as Record<string, string>;
 }
 
-/** Says again what the program said: its last words are `error: sentence (code)`. */
-function refuse(name: string, places: Places, exitCode: number): never {
+/** What a program said when it ended: its last words are `error: sentence (code)`. */
+export function refusalOf(outFile: string, name: string, exitCode: number): RackyardError {
   let said = "";
   try {
-    said = readFileSync(places.outFile(name as ProgramName), "utf8");
+    said = readFileSync(outFile, "utf8");
   } catch {
     // it said nothing
   }
-  const lines = said.split("\n");
+  const lines = said.trimEnd().split("\n");
   const at = lines.findLastIndex((line) => line.startsWith("error: "));
   const found = /^error: (.*) \(([a-z-]+)\)$/.exec(lines[at] ?? "");
   const code = found?.[2];
   if (found && code && code in errorCodes) {
-    const rest = lines
-      .slice(at + 1)
-      .join("\n")
-      .trim();
-    const more = rest === "" ? {} : { remedy: rest };
-    throw new RackyardError(code as ErrorCode, `${name}: ${found[1]}`, more);
+    const rest = lines.slice(at + 1).map((line) => line.trim());
+    const more = rest.length === 0 ? {} : { remedy: rest.join("\n  ") };
+    return new RackyardError(code as ErrorCode, `${name}: ${found[1]}`, more);
   }
-  const codes = Object.entries(errorCodes);
-  const same = codes.find(([, { exit }]) => exit === exitCode)?.[0] ?? "internal";
-  return fail(same as ErrorCode, `${name} does not start: ${lines.at(-2) ?? "it said nothing"}`);
+  const same = Object.entries(errorCodes).find(([, { exit }]) => exit === exitCode);
+  return new RackyardError(
+    (same?.[0] ?? "internal") as ErrorCode,
+    `${name} does not start: ${lines.at(-1) || "it said nothing"}`,
+  );
 }

@@ -21,7 +21,7 @@ import { readPidFile, writePidFile } from "./pid-file.ts";
 import { realPlaces } from "./places.ts";
 import type { Places } from "./places.ts";
 import { programArguments } from "./program-arguments.ts";
-import { keepProgram } from "./supervisor.ts";
+import { keepProgram, refusalOf } from "./supervisor.ts";
 import type { Kept } from "./supervisor.ts";
 import { isReady, readStatus, readyText } from "./status.ts";
 import type { StatusLine } from "./status.ts";
@@ -69,9 +69,7 @@ async function readyLineOf(
     return await readyOf(places, child.pid, context, dead.signal);
   } catch (error) {
     if (!dead.signal.aborted) throw error;
-    const text = (await readTextIfAny(places.outFile("up"))) ?? "";
-    process.stderr.write(text);
-    return fail("unavailable", "up has ended before it was ready; its words are above");
+    throw refusalOf(places.outFile("up"), "up", Number(dead.signal.reason));
   }
 }
 
@@ -120,7 +118,7 @@ async function supervise(places: Places, context: CliContext): Promise<number> {
     for (const one of kept) scope.spawn(one.name, (signal) => one.run(signal));
     const going = AbortSignal.any([stop, crashed.signal]);
     out.talk("starting: server and te-host");
-    let line = await waitReady(places, going);
+    let line = await waitReady(places, kept, going);
     facts.readyMs = Math.round(performance.now() - began);
     for (const one of kept) one.served();
     await writeSupervisor(places, facts, kept, globals);
@@ -141,9 +139,14 @@ async function supervise(places: Places, context: CliContext): Promise<number> {
   return 0;
 }
 
-async function waitReady(places: Places, signal: AbortSignal): Promise<StatusLine> {
+async function waitReady(
+  places: Places,
+  kept: readonly Kept[],
+  signal: AbortSignal,
+): Promise<StatusLine> {
   return until(
     async () => {
+      if (kept.some((one) => one.pid === undefined)) return undefined;
       const line = await readStatus(places);
       return isReady(line) ? line : undefined;
     },
@@ -166,7 +169,7 @@ async function keepReadyFile(
       signal,
       what: "a program to be started again",
     });
-    const line = await waitReady(places, signal);
+    const line = await waitReady(places, kept, signal);
     written = pids();
     await writeFileAtomic(places.ready, `${JSON.stringify(line)}\n`);
   }

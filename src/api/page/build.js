@@ -227,7 +227,13 @@ function showSteps() {
     );
   };
   const rows = timeline.map((entry) =>
-    step(entry.step, entry.machine ?? "", entry.atMs - (entry.durationMs ?? 0), entry.atMs, false),
+    step(
+      entry.step,
+      [entry.machine, entry.step === "console-phase" ? entry.detail : ""].filter(Boolean).join(" "),
+      entry.atMs - (entry.durationMs ?? 0),
+      entry.atMs,
+      false,
+    ),
   );
   if (!over && last) rows.push(step(`${build.state} …`, "", last.atMs, nowMs, true));
   const whole = h("span", { class: "soft" }, `  ${span(wholeMs)} since the push`);

@@ -132,9 +132,7 @@ export function summaryText(out: Output, summary: Summary): string {
     verdict,
     ...(summary.result === null
       ? []
-      : [
-          `result ${summary.result}, vote ${summary.vote?.value ?? "none"}, rack ${summary.te ?? "–"}`,
-        ]),
+      : [`result ${summary.result}, vote ${summary.vote?.value ?? "none"}, rack ${summary.te}`]),
     ...(evidence.length === 0 ? [] : ["why, from the logs:", ...evidence]),
     ...(summary.pushToVoteMs === null
       ? []

@@ -4,11 +4,14 @@
 import { leaseStates } from "../../model/lease.ts";
 import { limits } from "../../base/limits.ts";
 import { version } from "../version.ts";
-import type { ServerParts } from "./views.ts";
+import type { Scheduler } from "../../ci/scheduler.ts";
+import type { Broker } from "../../lease/broker/broker.ts";
+import type { Late } from "./late.ts";
 
-export async function metricsText(
-  parts: Pick<ServerParts, "broker" | "scheduler">,
-): Promise<string> {
+export async function metricsText(parts: {
+  readonly broker: Broker;
+  readonly scheduler: Late<Scheduler>;
+}): Promise<string> {
   const { broker, scheduler } = parts;
   const lines = [
     ...family("rackyard_info", "The program that answers.", [[`version="${version}"`, 1]]),
