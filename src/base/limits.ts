@@ -126,6 +126,8 @@ export const limits = {
   gateCommandBytes: 4 * 1024,
   gateOutputBytes: 64 * 1024,
   gateAgentWaitMs: 10_000,
+  /** A TCP connection within the cell, to see whether somebody listens. */
+  localConnectMs: 2_000,
   /** From the end of a lease until none of its credentials works (L4, H-6.8). */
   fenceMs: 1_000,
   /** A console's log on disk (H-11.4). */

@@ -103,7 +103,7 @@ async function waitForHostKey(
 /** A connection costs an emulated guest little; a handshake costs it a second. */
 function listens(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: 2_000 });
+    const socket = connect({ host, port, timeout: limits.localConnectMs });
     const finish = (answer: boolean): void => {
       socket.destroy();
       resolve(answer);

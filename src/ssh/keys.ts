@@ -41,7 +41,7 @@ export function makeRsaKey(): Promise<SshKeyPair> {
   });
 }
 
-/** A host key kept in `path` (0600) with its public half in `path.pub`; made where there is none. */
+/** A host key kept in `path` (0600), its public half in `path.pub`; made if there is none. */
 export async function keptHostKey(path: string, comment: string): Promise<SshKeyPair> {
   const privateKey = await readTextIfAny(path);
   const publicKey = await readTextIfAny(`${path}.pub`);

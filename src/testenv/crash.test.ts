@@ -23,7 +23,7 @@ import { partsOf, seedRule } from "./parts.ts";
 import { openProvision } from "./provision.ts";
 import { makeRackFolders, openRack } from "./rack.ts";
 import type { RackTools, RuleBook } from "./rack.ts";
-import { openRecorder } from "./recorder.ts";
+import { openRecorder } from "./recorder/recorder.ts";
 import { resetRack } from "./reset.ts";
 
 const hostId = "11111111-2222-4333-8444-555555555555";

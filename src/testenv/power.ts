@@ -8,7 +8,7 @@ import { mayPowerOn } from "../hypervisor/capacity-plan.ts";
 import { memoryAvailableMiB } from "../hypervisor/capacity.ts";
 import type { Domains } from "../hypervisor/hypervisor-port.ts";
 import type { MachinePart, TestenvParts } from "./parts.ts";
-import type { PowerVerb } from "./verb-codec.ts";
+import type { PowerVerb } from "./gate/verb-codec.ts";
 
 export type Power = {
   /** "was-so": nothing had to be done. Throws `unavailable` where it is refused. */

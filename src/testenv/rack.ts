@@ -14,13 +14,13 @@ import type { ImageStore } from "../image/content-store.ts";
 import type { SshKeyPair } from "../ssh/keys.ts";
 import { testenvDataSchema } from "../model/testenv.ts";
 import type { TestenvData } from "../model/testenv.ts";
-import type { Gate } from "./gate.ts";
+import type { Gate } from "./gate/gate.ts";
 import { openTerms } from "./life.ts";
 import type { Deadline, Terms, Testenv } from "./life.ts";
 import { accountName, seedRule } from "./parts.ts";
 import type { TestenvParts } from "./parts.ts";
-import { makeRecordFolder } from "./recorder.ts";
-import type { LeaseRecord, Recorder } from "./recorder.ts";
+import { makeRecordFolder } from "./recorder/recorder.ts";
+import type { LeaseRecord, Recorder } from "./recorder/recorder.ts";
 import { buildTeData } from "./te-data.ts";
 
 /** The shared bridge's rules as a whole, set entry by entry; racks and nodes have theirs. */

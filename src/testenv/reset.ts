@@ -18,7 +18,7 @@ import type { Testenv } from "./life.ts";
 import type { TestenvParts } from "./parts.ts";
 import { seedRule } from "./parts.ts";
 import type { RackTools } from "./rack.ts";
-import type { LeaseRecord } from "./recorder.ts";
+import type { LeaseRecord } from "./recorder/recorder.ts";
 
 export type ResetTools = RackTools & {
   readonly certificateKey: KeyObject;

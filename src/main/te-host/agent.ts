@@ -30,7 +30,7 @@ import type { BrokerSession, FromHost } from "../../session/session-port.ts";
 import { openSqliteStore } from "../../store/store.ts";
 import type { Store } from "../../store/store.ts";
 import { carve } from "../../testenv/carve.ts";
-import { openTestenvs } from "../../testenv/testenvs.ts";
+import { consoleSockets, openTestenvs } from "../../testenv/testenvs.ts";
 import type { Testenvs } from "../../testenv/testenvs.ts";
 import { testenvRecords } from "../../testenv/record.ts";
 import { hostSize } from "./host-size.ts";
@@ -160,7 +160,7 @@ async function openParts(
     ground: {
       hostId: identity.hostId,
       folder: join(folder, "nodes"),
-      socketsFolder: "/run/rackyard-console",
+      socketsFolder: consoleSockets,
       testBridge: hypervisor.testNetwork.bridge,
       mtu: hypervisor.testNetwork.mtu,
     },

@@ -12,7 +12,7 @@ import type { CliContext } from "../../cli/context.ts";
 import { enterCell, insideCell, readCell } from "../../hypervisor/cell.ts";
 import type { Cell } from "../../hypervisor/cell.ts";
 import { openHypervisor } from "../../hypervisor/hypervisor.ts";
-import type { Hypervisor, PlannedAction } from "../../hypervisor/hypervisor-port.ts";
+import type { PlannedAction } from "../../hypervisor/hypervisor-port.ts";
 import type { Config } from "../../model/config.ts";
 import { openNodes } from "../../nodehost/nodes.ts";
 import { openSqliteStore } from "../../store/store.ts";
@@ -23,7 +23,7 @@ import { partsOf } from "../../testenv/parts.ts";
 import { openProvision } from "../../testenv/provision.ts";
 import { planTestenvs } from "../../testenv/plan.ts";
 import { testenvRecords } from "../../testenv/record.ts";
-import { cellAccounts } from "../../testenv/testenvs.ts";
+import { cellAccounts, consoleSockets, partsIn } from "../../testenv/testenvs.ts";
 import { placesOf } from "../places.ts";
 import { programArguments } from "../program-arguments.ts";
 import { readSettings } from "../server/settings.ts";
@@ -94,6 +94,7 @@ async function testenvsOf(config: Config, state: string, store: Store): Promise<
 async function planInside(cell: Cell, config: Config, store: Store): Promise<PlannedAction[]> {
   const hostId = (await knownHostId(store)) ?? "00000000-0000-4000-8000-000000000000";
   const { accelerator } = config.teHost;
+  const folder = join(cell.state, "te");
   await using hypervisor = await openHypervisor({
     cell,
     hostId,
@@ -110,7 +111,7 @@ async function planInside(cell: Cell, config: Config, store: Store): Promise<Pla
     setAccounts: nothing,
     accounts: cellAccounts,
     testenvs: () => testenvs,
-    partsOf: partsIn(config, hostId, cell.state, hypervisor),
+    partsOf: partsIn({ hypervisor, hostId, folder, config: config.teHost }),
     post: nothing,
   });
   await using nodes = await openNodes({
@@ -122,8 +123,8 @@ async function planInside(cell: Cell, config: Config, store: Store): Promise<Pla
     },
     ground: {
       hostId,
-      folder: join(cell.state, "te/nodes"),
-      socketsFolder: "/run/rackyard-console",
+      folder: join(folder, "nodes"),
+      socketsFolder: consoleSockets,
       testBridge: hypervisor.testNetwork.bridge,
       mtu: hypervisor.testNetwork.mtu,
     },
@@ -138,28 +139,13 @@ async function planInside(cell: Cell, config: Config, store: Store): Promise<Pla
   return await planAll(hypervisor, [provision, nodes]);
 }
 
-function partsIn(config: Config, hostId: string, state: string, hypervisor: Hypervisor) {
-  const ground = {
-    hostId,
-    disksFolder: join(state, "te/disks"),
-    consolesFolder: join(state, "te/consoles"),
-    socketsFolder: "/run/rackyard-console",
-    mtu: hypervisor.testNetwork.mtu,
-    testBridge: hypervisor.testNetwork.bridge,
-    seedIp: (number: number) => hypervisor.testNetwork.seedIp(number),
-  };
-  const { kinds } = config.teHost;
-  return (te: Pick<Testenv, "number" | "kind">) =>
-    partsOf(ground, te.number, te.kind, kinds[te.kind] ?? Object.values(kinds)[0]!);
-}
-
 async function planAnew(state: string, config: Config, store: Store): Promise<PlannedAction[]> {
   const hostId = "00000000-0000-4000-8000-000000000000";
   const ground = {
     hostId,
     disksFolder: join(state, "te/disks"),
     consolesFolder: join(state, "te/consoles"),
-    socketsFolder: "/run/rackyard-console",
+    socketsFolder: consoleSockets,
     mtu: config.teHost.testNetwork.mtu,
     testBridge: "br-ctlplane",
     seedIp: (number: number) => String(10 + number),

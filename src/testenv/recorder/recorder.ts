@@ -6,11 +6,11 @@
 import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { assert } from "../base/assert.ts";
-import { isoTime } from "../base/clock.ts";
-import type { Clock } from "../base/clock.ts";
-import { isUuid } from "../base/ids.ts";
-import { limits } from "../base/limits.ts";
+import { assert } from "../../base/assert.ts";
+import { isoTime } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
+import { isUuid } from "../../base/ids.ts";
+import { limits } from "../../base/limits.ts";
 
 export type LeaseRecord = {
   readonly lease: string;

@@ -10,17 +10,17 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import type { Readable } from "node:stream";
 import { z } from "zod";
-import { run } from "../base/command.ts";
-import { describeError } from "../base/errors.ts";
-import { writeFileAtomic } from "../base/files.ts";
-import { epochSchema } from "../model/testenv.ts";
-import { limits } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
-import { until } from "../base/wait.ts";
-import type { Hypervisor } from "../hypervisor/hypervisor-port.ts";
-import { authorizedKeyLine, sshdConfig } from "../ssh/sshd.ts";
+import { run } from "../../base/command.ts";
+import { describeError } from "../../base/errors.ts";
+import { writeFileAtomic } from "../../base/files.ts";
+import { epochSchema } from "../../model/testenv.ts";
+import { limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import { until } from "../../base/wait.ts";
+import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
+import { authorizedKeyLine, sshdConfig } from "../../ssh/sshd.ts";
 import { killProcessesOfUid, processesOfUid } from "./account-processes.ts";
-import { accountName, gateAccount, gateGroup } from "./parts.ts";
+import { accountName, gateAccount, gateGroup } from "../parts.ts";
 import { refused } from "./verb-codec.ts";
 import type { GateAnswer } from "./verb-codec.ts";
 
@@ -258,7 +258,7 @@ async function installProgram(binFolder: string): Promise<void> {
   await rm(node, { force: true });
   await link(process.execPath, node).catch(() => copyFile(process.execPath, node));
   await chmod(node, 0o755);
-  const program = await readFile(new URL("./gate-program.ts", import.meta.url));
+  const program = await readFile(new URL("../gate-program.ts", import.meta.url));
   await writeFileAtomic(join(binFolder, "te-shell.mts"), program, 0o755);
   for (const path of [gateFolder, bin, keys, sockets, home]) {
     await mkdir(path, { recursive: true, mode: 0o755 });
@@ -291,7 +291,7 @@ async function startSshd(options: Parameters<typeof openGate>[0]): Promise<void>
 /** Whether an ssh server answers with its banner. */
 function greets(address: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: address, port, timeout: 2_000 });
+    const socket = connect({ host: address, port, timeout: limits.localConnectMs });
     const finish = (answer: boolean): void => {
       socket.destroy();
       resolve(answer);

@@ -3,17 +3,17 @@
  * seed's DHCP acknowledgement, power events, daemons and agents that were started again. All of
  * it goes to the time line; what people wait for goes to the broker at once (H-11.2, ci.md F-1).
  */
-import { isoTime } from "../base/clock.ts";
-import type { Clock } from "../base/clock.ts";
-import { followLines } from "../base/file-tail.ts";
-import { limits } from "../base/limits.ts";
-import type { DomainEvent } from "../hypervisor/hypervisor-port.ts";
-import type { HostEvent } from "../model/session.ts";
+import { isoTime } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
+import { followLines } from "../../base/file-tail.ts";
+import { limits } from "../../base/limits.ts";
+import type { DomainEvent } from "../../hypervisor/hypervisor-port.ts";
+import type { HostEvent } from "../../model/session.ts";
 import { readConsoleLine } from "./console-codec.ts";
 import type { ConsoleMark } from "./console-codec.ts";
-import { openTerms } from "./life.ts";
-import type { Testenv } from "./life.ts";
-import type { MachinePart, TestenvParts } from "./parts.ts";
+import { openTerms } from "../life.ts";
+import type { Testenv } from "../life.ts";
+import type { MachinePart, TestenvParts } from "../parts.ts";
 import type { LeaseRecord } from "./recorder.ts";
 
 export type Watched = {

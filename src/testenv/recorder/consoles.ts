@@ -5,10 +5,10 @@
  */
 import { open, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { describeError } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
-import { pause } from "../base/wait.ts";
-import type { ToBroker } from "../model/session.ts";
+import { describeError } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import { pause } from "../../base/wait.ts";
+import type { ToBroker } from "../../model/session.ts";
 
 /** A piece of a console in one message. */
 const PIECE_BYTES = 32 * 1024;

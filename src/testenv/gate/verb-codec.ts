@@ -3,7 +3,7 @@
  * with a name of this lease, or unknown. Nothing of a string is ever run. And the answers, as
  * virsh and 2014's pipes printed them. Pure; acting is the gate's.
  */
-import { limits } from "../base/limits.ts";
+import { limits } from "../../base/limits.ts";
 
 export type PowerVerb = "start" | "destroy" | "reset";
 
@@ -43,29 +43,23 @@ const list = (all: boolean, form: "table" | "names" | "quoted") => (): Verb => (
 });
 const macs = (name: string): Verb => ({ kind: "macs", domain: name });
 
+/** 2014's pipes behind virsh, as its clients wrote them. */
+const pipes = {
+  column: literal(`| tail -n +2 | awk -F" " '{print $2}'`),
+  running: literal(`|grep running`),
+  quoted: literal(`awk -v qc='"' -F" " '{print qc$2qc}'`),
+  macByGrep: literal(`| grep "mac address" | awk -F"'" '{print $2}' | tr -d ':'`),
+  macByAwk: literal(`| awk -F "'" '/mac address/{print $2}'| tr -d ':'`),
+};
+
 const forms: readonly Form[] = [
+  { form: whole(`${U} list --all ${pipes.column}`), verb: () => ({ kind: "list-column" }) },
   {
-    form: whole(`${U} list --all ${literal(`| tail -n +2 | awk -F" " '{print $2}'`)}`),
-    verb: () => ({ kind: "list-column" }),
-  },
-  {
-    form: whole(
-      `${U} list --all${literal(`|grep running`)} ?\\| ?${literal(`awk -v qc='"' -F" " '{print qc$2qc}'`)}`,
-    ),
+    form: whole(`${U} list --all${pipes.running} ?\\| ?${pipes.quoted}`),
     verb: list(false, "quoted"),
   },
-  {
-    form: whole(
-      `${U} dumpxml ${NAME} ${literal(`| grep "mac address" | awk -F"'" '{print $2}' | tr -d ':'`)}`,
-    ),
-    verb: macs,
-  },
-  {
-    form: whole(
-      `${U} dumpxml ${NAME} ${literal(`| awk -F "'" '/mac address/{print $2}'| tr -d ':'`)}`,
-    ),
-    verb: macs,
-  },
+  { form: whole(`${U} dumpxml ${NAME} ${pipes.macByGrep}`), verb: macs },
+  { form: whole(`${U} dumpxml ${NAME} ${pipes.macByAwk}`), verb: macs },
   { form: whole(`${U} (?<word>start|destroy|reset) ${NAME}`), verb: power },
   { form: whole(`${U} (?<word>start|destroy|reset) "${NAME}"`), verb: power },
   { form: whole(`virsh (?<word>start|destroy) ${NAME}`), verb: power },

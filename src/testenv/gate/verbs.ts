@@ -3,14 +3,14 @@
  * verb, acts on this lease's machines alone, and records who asked what and what came of it
  * (H-6.9). Nothing of a command is ever run; `copyseed` reads its image from the ssh client.
  */
-import { describeError, isRackyardError } from "../base/errors.ts";
-import type { Domains, Disks } from "../hypervisor/hypervisor-port.ts";
-import type { ImageStore } from "../image/content-store.ts";
+import { describeError, isRackyardError } from "../../base/errors.ts";
+import type { Domains, Disks } from "../../hypervisor/hypervisor-port.ts";
+import type { ImageStore } from "../../image/content-store.ts";
 import type { GateRequest } from "./gate.ts";
-import type { Testenv, TestenvEvent } from "./life.ts";
-import type { TestenvParts } from "./parts.ts";
-import type { Power } from "./power.ts";
-import type { LeaseRecord } from "./recorder.ts";
+import type { Testenv } from "../life.ts";
+import type { TestenvParts } from "../parts.ts";
+import type { Power } from "../power.ts";
+import type { Registry } from "../registry.ts";
 import {
   answered,
   notYours,
@@ -29,10 +29,7 @@ export type VerbTools = {
   readonly disks: Disks;
   readonly images: ImageStore;
   readonly maxVirtualGiB: number;
-  /** The TE's record and parts as they are now. */
-  readonly testenv: (number: number) => { te: Testenv; parts: TestenvParts } | undefined;
-  readonly post: (number: number, event: TestenvEvent) => Promise<void>;
-  readonly record: (te: Testenv) => LeaseRecord | undefined;
+  readonly registry: Pick<Registry, "find" | "post" | "watched">;
   /** A verb was carried out or refused: the broker wants to know at once. */
   readonly told: (number: number, command: string, answer: GateAnswer) => void;
   readonly monoMs: () => number;
@@ -43,7 +40,7 @@ export function openVerbs(tools: VerbTools): (request: GateRequest) => Promise<G
   const copying = new Set<number>();
 
   async function answer(request: GateRequest): Promise<GateAnswer> {
-    const found = tools.testenv(request.number);
+    const found = tools.registry.find(request.number);
     if (!found || !isPresent(found.te, request)) return refused("error: the lease is over");
     const began = tools.monoMs();
     const domains = found.parts.all.map(({ spec }) => spec.name);
@@ -55,7 +52,7 @@ export function openVerbs(tools: VerbTools): (request: GateRequest) => Promise<G
           ? notYours(read.name)
           : await carryOut(found.parts, read.verb, request).catch(sayWhy);
     const command = request.command.slice(0, 200);
-    tools.record(found.te)?.write("verb", {
+    tools.registry.watched(found.te).record?.write("verb", {
       from: request.from,
       command,
       exitCode: done.exitCode,
@@ -120,7 +117,7 @@ export function openVerbs(tools: VerbTools): (request: GateRequest) => Promise<G
     signal.throwIfAborted();
     const late = await refuseRunning();
     if (late) return late;
-    await tools.post(parts.number, {
+    await tools.registry.post(parts.number, {
       kind: "seed-image",
       epoch: request.epoch,
       digest: image.digest,

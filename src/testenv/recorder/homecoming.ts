@@ -8,15 +8,15 @@ import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Clock } from "../base/clock.ts";
-import { describeError } from "../base/errors.ts";
-import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
-import { open, readText } from "../base/http-client.ts";
-import type { Endpoint } from "../base/http-client.ts";
-import { limits } from "../base/limits.ts";
-import type { Log } from "../base/log.ts";
-import { backoffMs } from "../base/retry.ts";
-import { pause } from "../base/wait.ts";
+import type { Clock } from "../../base/clock.ts";
+import { describeError } from "../../base/errors.ts";
+import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
+import { open, readText } from "../../base/http-client.ts";
+import type { Endpoint } from "../../base/http-client.ts";
+import { limits } from "../../base/limits.ts";
+import type { Log } from "../../base/log.ts";
+import { backoffMs } from "../../base/retry.ts";
+import { pause } from "../../base/wait.ts";
 import type { Recorder } from "./recorder.ts";
 
 const homeSchema = z.strictObject({
