@@ -10,7 +10,6 @@ export const errorCodes = {
   // usage and input
   usage: { exit: 64, http: 400 },
   "bad-request": { exit: 64, http: 400 },
-  "input-file": { exit: 65, http: 400 },
   "image-dangerous": { exit: 65, http: 400 },
   "image-format": { exit: 65, http: 400 },
   "image-too-large": { exit: 65, http: 413 },
@@ -36,7 +35,6 @@ export const errorCodes = {
   // the lease
   "lease-lost": { exit: 75, http: 409 },
   "stale-epoch": { exit: 77, http: 403 },
-  "epoch-too-low": { exit: 70, http: 409 },
   "lease-over": { exit: 75, http: 409 },
   // not allowed
   "no-token": { exit: 77, http: 401 },
@@ -57,10 +55,8 @@ export const errorCodes = {
   "too-many": { exit: 69, http: 429 },
   // git and changes
   "no-change-id": { exit: 65, http: 422 },
-  "merge-conflict": { exit: 1, http: 409 },
   "push-refused": { exit: 65, http: 422 },
   "change-closed": { exit: 1, http: 409 },
-  cancelled: { exit: 1, http: 409 },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof errorCodes;

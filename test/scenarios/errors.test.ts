@@ -1,0 +1,125 @@
+/**
+ * What people meet when something is wrong, by the real command line as a child process: exit
+ * code, code and words as docs/errors.md tells them. What needs a server is in api-server.test.ts
+ * and lease-command.test.ts.
+ */
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { plainEnv, run } from "../../src/base/command.ts";
+import type { CommandResult } from "../../src/base/command.ts";
+import { errorCodes } from "../../src/base/errors.ts";
+
+const entry = fileURLToPath(new URL("../../src/main/rackyard.ts", import.meta.url));
+const document = fileURLToPath(new URL("../../docs/errors.md", import.meta.url));
+const node = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", entry];
+let root: string;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "errors-"));
+  await chmod(root, 0o755);
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+function rackyard(...words: string[]): Promise<CommandResult> {
+  const env = plainEnv({ RACKYARD_STATE: join(root, "state") });
+  return run(process.execPath, [...node, ...words], { env, accept: "any" });
+}
+
+/** As somebody who is not root. */
+function asNobody(...words: string[]): Promise<CommandResult> {
+  const env = plainEnv({ RACKYARD_STATE: join(root, "nobody", "state") });
+  const drop = ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+  return run("setpriv", [...drop, process.execPath, ...node, ...words], { env, accept: "any" });
+}
+
+test("issue 3, row 10: wrong configuration: 78, every fault at file, line and column", async () => {
+  const file = join(root, "bad.yaml");
+  await writeFile(file, "server:\n  lisen: []\nnodes:\n  labels: { worker: { image: 7 } }\n");
+  const told = await rackyard("check-config", file);
+  expect(told.exitCode).toBe(78);
+  expect(told.stdout).toMatch(/^\S+bad\.yaml:2:3: server\.lisen: unknown key .*\(unknown-key\)$/m);
+  expect(told.stdout).toMatch(/^\S+bad\.yaml:4:30: nodes\.labels\.worker\.image: /m);
+
+  const refused = await rackyard("server", "--config", file);
+  expect(refused.exitCode).toBe(78);
+  expect(refused.stderr).toMatch(/^error: the configuration is wrong: .*\(bad-config\)\n/);
+  expect(refused.stderr).toMatch(/^ {2}\S+bad\.yaml:2:3: /m);
+
+  const none = await rackyard("check-config", join(root, "none.yaml"));
+  expect([none.exitCode, none.stderr]).toEqual([
+    78,
+    `error: there is no file ${join(root, "none.yaml")} (bad-config)\n`,
+  ]);
+});
+
+test("issue 3, row 10: an image that nobody builds: 78, what there is", async () => {
+  const file = join(root, "image.yaml");
+  await writeFile(file, "nodes: { labels: { worker: { image: debian-13 } } }\n");
+  const told = await rackyard("check-config", file);
+  expect(told.exitCode).toBe(78);
+  expect(told.stdout).toContain("there is no image debian-13; there are: debian-12");
+});
+
+test("issue 3, row 10: wrong layout: 78, what Zuul has and we not yet is told apart", async () => {
+  const state = join(root, "wrong-layout");
+  await mkdir(join(state, "layout"), { recursive: true });
+  const lines = ["- job:", "    name: unit", "    semaphore: one", "    run: make", ""];
+  await writeFile(join(state, "layout/mine.yaml"), lines.join("\n"));
+  const told = await rackyard("check-config", "--state", state);
+  expect(told.exitCode).toBe(78);
+  expect(told.stdout).toMatch(/layout\/mine\.yaml:3:5: job\.semaphore: .*\(not-supported-yet\)$/m);
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  "issue 3, row 10: not root: 77, before anything is done",
+  async () => {
+    await mkdir(join(root, "nobody", "state"), { recursive: true });
+    for (const words of [["up"], ["te-host"], ["down"]]) {
+      const told = await asNobody(...words);
+      expect([words, told.exitCode]).toEqual([words, 77]);
+      expect(told.stderr).toMatch(/^error: .*\(not-root\)\n {2}\S/);
+    }
+  },
+);
+
+test("surface.md §2 usage: 64, and where to read on", async () => {
+  const unknown = await rackyard("frobnicate");
+  expect([unknown.exitCode, unknown.stderr]).toEqual([
+    64,
+    "error: unknown command 'frobnicate' (usage)\n  see rackyard help\n",
+  ]);
+  expect((await rackyard("change", "show")).exitCode).toBe(64);
+  expect((await rackyard("status", "--frob")).exitCode).toBe(64);
+  expect((await rackyard("--json", "lease")).stdout).toMatch(
+    /^\{"event":"error","code":"usage","detail":".*","remedy":".*","errors":\[\]\}\n$/,
+  );
+});
+
+test("surface.md §3 --purge leaves alone a directory that holds what is not ours", async () => {
+  const state = join(root, "mine");
+  await mkdir(state);
+  await writeFile(join(state, "thesis.txt"), "years of work\n");
+  const told = await rackyard("down", "--purge", "--state", state);
+  if (process.getuid?.() === 0) {
+    expect(told.exitCode).toBe(64);
+    expect(told.stderr).toContain("also holds thesis.txt: not purged");
+  } else {
+    expect(told.exitCode).toBe(77);
+  }
+  expect(await readFile(join(state, "thesis.txt"), "utf8")).toBe("years of work\n");
+});
+
+test("docs/errors.md tells each code with the exit code that it has", async () => {
+  const text = await readFile(document, "utf8");
+  for (const [code, { exit }] of Object.entries(errorCodes)) {
+    const rows = text.split("\n").filter((line) => line.includes(`| \`${code}\` |`));
+    expect([code, rows.length > 0]).toEqual([code, true]);
+    for (const row of rows) {
+      const told = row.split("|")[2]!.trim();
+      expect([code, told]).toEqual([code, expect.stringMatching(`^(${exit}|–)( |$)`)]);
+    }
+  }
+});
