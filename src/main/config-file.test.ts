@@ -63,6 +63,13 @@ test("surface §2 --set stands above the file, for every key, in YAML", async ()
   expect(given).toMatchObject({ server: { listen: ["127.0.0.1:0"] } });
 });
 
+test("surface §2 --set below a default changes that one key of it", async () => {
+  const set = ["nodes.labels.worker.minReady=0", "teHost.kinds.two.machines.count=3"];
+  const { config } = await read({ set });
+  expect(config.nodes.labels["worker"]).toMatchObject({ image: "debian-12", minReady: 0 });
+  expect(config.teHost.kinds["two"]?.machines).toMatchObject({ count: 3, memoryMiB: 256 });
+});
+
 test("surface §7 all faults at once, with line and column; those of --set say so", async () => {
   await write(
     "rackyard.yaml",

@@ -177,6 +177,16 @@ function applySettings(file: unknown, set: readonly string[]): Setting {
   return { value, paths, faults };
 }
 
+/** What stands there by default: a setting below it changes that one key alone. */
+function defaultAt(path: readonly string[]): unknown {
+  let at: unknown = configSchema.parse({});
+  for (const step of path) {
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, step)) return undefined;
+    at = (at as Record<string, unknown>)[step];
+  }
+  return structuredClone(at);
+}
+
 /** Puts a value in its place; gives what is in the way. */
 function put(root: unknown, path: readonly string[], value: unknown): string | undefined {
   let at = root;
@@ -187,7 +197,7 @@ function put(root: unknown, path: readonly string[], value: unknown): string | u
     if (step === "__proto__") return `${step} is no key`;
     const map = at as Record<string, unknown>;
     if (depth === path.length - 1) map[step] = value;
-    else at = map[step] ??= {};
+    else at = map[step] ??= defaultAt(path.slice(0, depth + 1)) ?? {};
   }
   return undefined;
 }

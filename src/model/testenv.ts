@@ -113,6 +113,8 @@ export const hostViewSchema = z.strictObject({
     .nullable(),
   ssh: z.strictObject({ host: z.string(), port: z.int(), hostKey: z.string() }).nullable(),
   ca: z.string().nullable(),
+  /** Ed25519 public key, SPKI PEM: whoever has it checks this host's certificates (H-8.2). */
+  certificateKey: z.string(),
   cell: z.strictObject({ netns: z.string() }).nullable(),
   libvirt: z.string().nullable(),
   processes: z.array(z.strictObject({ name: z.string(), pid: z.int() })),

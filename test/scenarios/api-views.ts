@@ -108,6 +108,7 @@ const host: HostView = {
   testNetwork: null,
   ssh: null,
   ca: null,
+  certificateKey: "",
   cell: null,
   libvirt: null,
   processes: [],

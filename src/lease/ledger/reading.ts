@@ -108,6 +108,7 @@ export function hostView(host: Host): HostView {
     testNetwork: facts.testNetwork,
     ssh: facts.ssh,
     ca: facts.ca,
+    certificateKey: facts.certificateKey,
     cell: facts.cell,
     libvirt: facts.libvirt,
     processes: [...vitals.processes],

@@ -5,6 +5,7 @@
 import type { Client } from "../../api/client.ts";
 import { describeError } from "../../base/errors.ts";
 import { open } from "../../base/http-client.ts";
+import { verifyCertificate } from "../../model/certificate.ts";
 import type { Seen } from "./follow.ts";
 import type { Pushed } from "./push.ts";
 
@@ -74,7 +75,7 @@ export async function summarize(api: Client | undefined, facts: Facts): Promise<
     te: build?.te ?? null,
     epoch: build?.epoch ?? null,
     endedReason: seen?.lease?.reason ?? null,
-    certificate: api && seen ? certificateOf(api, seen) : null,
+    certificate: api && seen ? await certificateOf(api, seen) : null,
     logsUrl: build?.logsUrl ?? null,
     logsPath: build?.logsPath ?? null,
     files,
@@ -135,17 +136,22 @@ function fileUrl(logsUrl: string, path: string): string {
   return base + path.split("/").map(encodeURIComponent).join("/");
 }
 
-/** The host signs, the broker has checked the signature; here: is it this lease's, this epoch's? */
-function certificateOf(api: Client, { build, certificate }: Seen): Summary["certificate"] {
+/** Is it this lease's and this epoch's, and signed by the host's key (H-8.2)? */
+async function certificateOf(
+  api: Client,
+  { build, certificate }: Seen,
+): Promise<Summary["certificate"]> {
   if (!build?.lease || !certificate) return null;
-  const te = `${certificate.te}`;
+  const hosts = await api.hosts.list().catch(() => []);
+  const signer = hosts.find((host) => host.name === build.te?.split(":")[0]);
   return {
     url: `${api.endpoint.url}/v1/leases/${build.lease}/certificate`,
     valid:
       certificate.lease === build.lease &&
       String(certificate.epoch) === build.epoch &&
-      (build.te?.endsWith(`:${te}`) ?? false) &&
-      certificate.signature.length > 0,
+      (build.te?.endsWith(`:${certificate.te}`) ?? false) &&
+      signer !== undefined &&
+      verifyCertificate(certificate, signer.certificateKey),
     resetMs: certificate.durationMs,
   };
 }
