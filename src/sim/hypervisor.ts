@@ -97,7 +97,7 @@ function openBell<T>() {
   const listeners = new Set<(value: T) => void>();
   return {
     ring: (value: T): void => listeners.forEach((listener) => listener(value)),
-    async listen(onValue: (value: T) => void, signal: AbortSignal): Promise<void> {
+    listen: async (onValue: (value: T) => void, signal: AbortSignal): Promise<void> => {
       listeners.add(onValue);
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();

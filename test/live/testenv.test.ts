@@ -239,6 +239,46 @@ test("H-1.11 H-1.1 the agent killed under a lease: back in 2 s, lease, machines 
   await giveBack(lease);
 });
 
+test("H-1.12 F-1 each daemon killed under a lease: told as an interruption, verbs go on", async () => {
+  const lease = await lend();
+  await gate(lease, "virsh start seed_1");
+  const list = (): Promise<CommandResult> => gate(lease, "virsh list");
+  for (const name of ["libvirtd", "ovs-vswitchd", "ovsdb-server", "dnsmasq", "sshd"]) {
+    const beat = await broker.heard("heartbeat", (message) => pidIn(message, name) > 0);
+    broker.forget();
+    process.kill(pidIn(beat, name), "SIGKILL");
+    await broker.heard("event", (event) => event.interruption?.text.startsWith(name) ?? false);
+    const answered = until(async () => (await list()).stdout.includes("seed_1"), {
+      timeoutMs: 30_000,
+      what: `the gate to answer after ${name}'s death`,
+    });
+    await expect(answered).resolves.toBe(true);
+  }
+  await giveBack(lease);
+});
+
+function pidIn(beat: { processes: { name: string; pid: number }[] }, name: string): number {
+  return beat.processes.find((one) => one.name === name)?.pid ?? 0;
+}
+
+test("H-1.12 L5 a free rack that lost a machine is rebuilt and proved; then a pass plans nothing", async () => {
+  broker.forget();
+  await run("virsh", ["-q", "-c", broker.hello!.libvirt!, "undefine", "baremetalbrbm1_1"]);
+  const { certificate } = await broker.heard("ready", undefined, 60_000);
+  expect(certificate).toMatchObject({ epoch, lease: null, reason: "provisioned" });
+  await until(async () => (await planned()).length === 0, {
+    timeoutMs: 30_000,
+    what: "a pass with nothing to do",
+  });
+});
+
+async function planned(): Promise<unknown[]> {
+  const program = join(import.meta.dirname, "../../src/main/rackyard.ts");
+  const args = ["--disable-warning=ExperimentalWarning", program, "te-host", "plan", "--json"];
+  const { stdout } = await run(process.execPath, [...args, "--state", host.state]);
+  return JSON.parse(stdout) as unknown[];
+}
+
 test("L7 L8 without a broker the host ends the lease at its deadline, resets and proves", async () => {
   const lease = await lend(1_000);
   expect(Date.parse(lease.deadlineAt) - Date.now()).toBeGreaterThan(4_000);

@@ -71,7 +71,7 @@ export async function openAgent(options: AgentOptions): Promise<void> {
   const folder = join(cell.state, "te");
   const store = scope.own(await openSqliteStore(join(folder, "te-host.db")));
   const identity = await openIdentity(store, join(folder, "keys"));
-  const { world, isNew } = await enterWorld(store);
+  const world = await enterWorld(store);
   const hypervisor = scope.own(
     await openHypervisor({
       cell,
@@ -81,39 +81,49 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     }),
   );
   const images = await openImageStore(join(cell.state, "images"), options.imageCache);
-  // Messages from before the session is there wait in it; it is opened last.
+  // The host is whole before it says hello; what it has to tell until then waits.
+  const early: FromHost[] = [];
   let session: BrokerSession | undefined;
-  const send = (message: FromHost): void => session?.send(message);
-  const parts = await openParts(options, { store, identity, hypervisor, images, world, send });
+  const send = (message: FromHost): void => {
+    if (session) session.send(message);
+    else early.push(message);
+  };
+  const given = { store, identity, hypervisor, images, world: world.id, send };
+  const parts = await openParts(options, given);
   scope.own(parts.testenvs);
   scope.own(parts.nodes);
   scope.own(parts.builds);
-
-  const wanted = await carveHost(config, cell.state, store, log);
-  session = scope.own(
-    dialBroker({
-      url: options.broker.url,
-      log: log.child({ component: "session" }),
-      clock: hostClock,
-      random: systemRandom,
-      handler: {
-        nextSessionNumber: () => identity.nextSessionNumber(),
-        hello: (sessionNumber) => helloOf({ ...parts, cell, config, sessionNumber }),
-        onWelcome: async (welcome) => parts.nodes.claim(welcome.nodes),
-        onMessage: (message) => route(parts, message, log),
-      },
-    }),
-  );
   listen(parts, scope);
-  await parts.testenvs.start(wanted, isNew);
+  const wanted = await carveHost(config, cell.state, store, log);
+  await parts.testenvs.start(wanted, world.isNew);
   await parts.nodes.load();
-  await parts.nodes.start(isNew);
+  await parts.nodes.start(world.isNew);
   await parts.builds.start();
-  if (!isNew)
+  await world.keep();
+  if (!world.isNew) {
     parts.testenvs.onInterruption("agent-restarted", "the host's agent was started again");
+  }
+  session = scope.own(dial(options, parts));
+  for (const message of early) session.send(message);
   scope.spawn("passes", (signal) => parts.passes.run(signal));
   scope.spawn("heartbeat", (signal) => beat(parts, send, signal));
-  log.info({ hostId: identity.hostId, world, isNew, racks: wanted.length }, "te-host serves");
+  const { hostId } = identity;
+  log.info({ hostId, world: world.id, isNew: world.isNew, racks: wanted.length }, "te-host serves");
+}
+
+function dial({ broker, log, cell, config }: AgentOptions, parts: Parts): BrokerSession {
+  return dialBroker({
+    url: broker.url,
+    log: log.child({ component: "session" }),
+    clock: hostClock,
+    random: systemRandom,
+    handler: {
+      nextSessionNumber: () => parts.identity.nextSessionNumber(),
+      hello: (sessionNumber) => helloOf({ ...parts, cell, config, sessionNumber }),
+      onWelcome: async (welcome) => parts.nodes.claim(welcome.nodes),
+      onMessage: (message) => route(parts, message, log),
+    },
+  });
 }
 
 async function openParts(

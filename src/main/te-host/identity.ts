@@ -49,19 +49,34 @@ export async function knownHostId(store: Store): Promise<string | undefined> {
   return store.fact("host-id");
 }
 
+export type World = {
+  readonly id: string;
+  /** Another than the last agent's: what it had running is gone. */
+  readonly isNew: boolean;
+  /** To be called when everything has been told; until then the next agent finds it new again. */
+  keep(): Promise<void>;
+};
+
 /**
- * The world this agent lives in, and whether it is another than the last one's: a file in the
- * cell's own /run dies with the cell and with the boot, and what ran with it.
+ * The world this agent lives in: a file in the cell's own /run dies with the cell and with the
+ * boot, and so does what ran in it.
  */
-export async function enterWorld(store: Store): Promise<{ world: string; isNew: boolean }> {
+export async function enterWorld(store: Store): Promise<World> {
   const path = "/run/rackyard-gate/world";
   const here = (await readTextIfAny(path))?.trim();
   const before = await store.fact("world");
-  if (here !== undefined && here === before) return { world: here, isNew: false };
-  const world = systemRandom.uuid4();
-  await writeFileAtomic(path, `${world}\n`);
-  await store.transaction((tx) => store.setFact(tx, "world", world, Date.now()));
-  return { world, isNew: true };
+  if (here !== undefined && here === before) {
+    return { id: here, isNew: false, keep: () => Promise.resolve() };
+  }
+  const id = systemRandom.uuid4();
+  return {
+    id,
+    isNew: true,
+    async keep() {
+      await store.transaction((tx) => store.setFact(tx, "world", id, Date.now()));
+      await writeFileAtomic(path, `${id}\n`);
+    },
+  };
 }
 
 /** Monotonic time of the machine, the same for every process of one boot. */
