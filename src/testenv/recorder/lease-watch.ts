@@ -88,12 +88,16 @@ export function openLeaseWatch(clock: Clock, send: (event: HostEvent) => void): 
       for (const machine of found.parts.all) {
         // what an earlier agent has seen stands in the time line already
         let seen = found.record?.count("mark", machine.name) ?? 0;
+        let phase = "";
         void followLines(machine.spec.consoleLog, {
           from: 0,
           signal: stop.signal,
           onLine(line) {
             const told = readConsoleLine(line);
             if (!told) return;
+            // firmware and boot loader name themselves on many lines
+            if (told.kind === "phase" && told.phase === phase) return;
+            phase = told.kind === "phase" ? told.phase : "";
             if (seen > 0) seen--;
             else mark(found, machine, told);
           },
