@@ -147,7 +147,6 @@ export const paging = {
   cursor: z.string().max(500).optional(),
 };
 export const None = z.strictObject({});
-export const pageQuery = z.strictObject(paging);
 export const uuidParams = z.strictObject({ id: z.uuid() });
 export const testenvParams = z.strictObject({ id: testenvIdSchema });
 export const numberParams = z.strictObject({ number: count.min(1) });

@@ -125,15 +125,12 @@ export const limits = {
   /** Gate (H-6.3, H-6.5, H-6.7). */
   gateCommandBytes: 4 * 1024,
   gateOutputBytes: 64 * 1024,
-  gateAgentWaitMs: 10_000,
   /** A TCP connection within the cell, to see whether somebody listens. */
   localConnectMs: 2_000,
   /** From the end of a lease until none of its credentials works (L4, H-6.8). */
   fenceMs: 1_000,
   /** A console's log on disk (H-11.4). */
   consoleBytes: 256 * 1024 * 1024,
-  /** Largest virtual disk of an uploaded image, GiB, unless the kind's disk is smaller. */
-  imageVirtualGiB: 512,
   /** Files brought home per lease: each at most so large, until so long after the end. */
   leaseFileBytes: 256 * 1024 * 1024,
   leaseFilesAfterEndMs: 10 * 60_000,
@@ -147,7 +144,6 @@ export const limits = {
   emptyDiskBytes: 1024 * 1024,
   /** A machine turned on counts as booting for so long, unless it says that it is up (H-17.4). */
   rackBootMs: 45_000,
-  testenvsPerHost: 160,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,
   /** Each daemon is looked at so often, so that a death is noticed within it (H-1.12). */
@@ -247,12 +243,8 @@ export const limits = {
   /** ci.md N-4; emulated, a node boots in 20–45 s. */
   nodeLaunchAttempts: 3,
   nodeLaunchMs: 240_000,
-  /** ci.md T-3. */
   /** A node that no server has claimed for so long is removed by its host (H-17.3). */
   nodeUnclaimedMs: 3600_000,
-  nodeDeleteMs: 600_000,
-  /** More than one machine can carry; a mistyped maxNodes stops here. */
-  nodesPerProvider: 100,
   /** mmdebstrap takes 42–76 s here; a slow mirror gets time. */
   imageBuildMs: 1_800_000,
   /** A recipe crosses the session whole; its end is what people need of a failure (lease.md §6). */

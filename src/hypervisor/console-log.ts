@@ -62,10 +62,3 @@ export async function keepConsoleSmall(
   await appendFile(path, `… ${size} bytes of this console dropped (limit ${limitBytes})\n`);
   return size;
 }
-
-/** An empty console for a machine that gets a new holder. */
-export async function emptyConsole(path: string): Promise<void> {
-  await truncate(path, 0).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error;
-  });
-}

@@ -18,10 +18,6 @@ export const testenvStates = [
 export type TestenvState = (typeof testenvStates)[number];
 
 export const epochSchema = z.string().regex(/^[0-9]{1,15}$/, "must be a whole number");
-/** Compares epochs as numbers. */
-export function epochOf(text: string): number {
-  return Number(text);
-}
 
 /** `host:number`, e.g. `here:1`. */
 export const testenvIdSchema = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}:[0-9]{1,3}$/);

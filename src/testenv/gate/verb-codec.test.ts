@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { printList, printMacs, printPower, readVerb, unknownCommand } from "./verb-codec.ts";
+import {
+  answered,
+  printList,
+  printMacs,
+  printPower,
+  readVerb,
+  refused,
+  unknownCommand,
+} from "./verb-codec.ts";
 import type { Verb } from "./verb-codec.ts";
 
 const scope = { number: 3, domains: ["seed_3", "baremetalbrbm3_0", "baremetalbrbm3_1"] };
@@ -166,4 +174,9 @@ test("H-6.6 answers are those of virsh and 2014's pipes", () => {
     stderr: "error: Domain is already active\n",
   });
   expect(unknownCommand).toEqual({ stdout: "", stderr: "Unknown command\n", exitCode: 1 });
+});
+
+test("H-6.7 no answer is longer than 64 KiB", () => {
+  expect(answered("x".repeat(100_000)).stdout).toHaveLength(64 * 1024);
+  expect(refused("x".repeat(100_000)).stderr).toHaveLength(64 * 1024);
 });

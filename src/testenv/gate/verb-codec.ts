@@ -94,10 +94,17 @@ export type GateAnswer = {
   readonly exitCode: number;
 };
 
-export const answered = (stdout: string): GateAnswer => ({ stdout, stderr: "", exitCode: 0 });
+/** H-6.7: no answer is longer; ours are ASCII, so characters are bytes. */
+const cut = (text: string): string => text.slice(0, limits.gateOutputBytes);
+
+export const answered = (stdout: string): GateAnswer => ({
+  stdout: cut(stdout),
+  stderr: "",
+  exitCode: 0,
+});
 export const refused = (line: string): GateAnswer => ({
   stdout: "",
-  stderr: `${line}\n`,
+  stderr: cut(`${line}\n`),
   exitCode: 1,
 });
 
