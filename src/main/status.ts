@@ -2,7 +2,7 @@
  * `rackyard status`: the ready line of surface.md §8 with present values. The server answers it;
  * where it is away, what the supervisor wrote last, marked so; where nothing runs, `absent`.
  */
-import { fail, isRackyardError } from "../base/errors.ts";
+import { isRackyardError } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
 import { call } from "../base/http-client.ts";
 import { limits } from "../base/limits.ts";
@@ -168,11 +168,4 @@ function countBy(states: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
   return [...counts].map(([state, count]) => `${count} ${state}`).join(", ");
-}
-
-/** The line of a running installation, or `not-running`. */
-export async function runningLine(places: Places): Promise<StatusLine> {
-  const text = await readTextIfAny(places.ready);
-  if (text === undefined) return fail("not-running", `nothing runs in ${places.state}`);
-  return JSON.parse(text) as StatusLine;
 }
