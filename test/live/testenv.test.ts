@@ -12,6 +12,7 @@ import type { Child, CommandResult } from "../../src/base/command.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
 import { verifyCertificate } from "../../src/model/certificate.ts";
+import { processesWith } from "../../src/hypervisor/process-scan.ts";
 import type { TestenvData } from "../../src/model/testenv.ts";
 import { sshArgs, writeKnownHosts } from "../../src/ssh/client.ts";
 import type { SshTarget } from "../../src/ssh/client.ts";
@@ -216,7 +217,7 @@ test("L2 an epoch that the host has seen is refused with the highest", async () 
   });
 });
 
-test("H-1.11 H-1.1 the agent killed under a lease: back in 2 s, lease, machines and key live on", async () => {
+test("H-1.11 H-1.1 H-6.5 the agent killed under a lease: back in 2 s, lease, machines, key live on", async () => {
   const lease = await lend();
   expect(await copySeed(lease, guest.disk)).toBe(0);
   await gate(lease, "virsh start seed_1");
@@ -260,6 +261,20 @@ test("H-1.12 F-1 each daemon killed under a lease: told as an interruption, verb
 function pidIn(beat: { processes: { name: string; pid: number }[] }, name: string): number {
   return beat.processes.find((one) => one.name === name)?.pid ?? 0;
 }
+
+test("H-1.12 L13 a machine that the host killed makes the rack lost, never the job's fault", async () => {
+  const lease = await lend();
+  await gate(lease, "virsh start seed_1");
+  await broker.heard("event", (event) => event.what === "power-on");
+  const uuid = broker.hello!.testenvs[0]!.machineList[0]!.uuid;
+  const [pid] = processesWith(/^qemu-system-/, uuid);
+  process.kill(pid!, "SIGKILL");
+  const ended = await broker.heard("resetting");
+  expect(ended).toMatchObject({ lease: lease.id, reason: "te-lost" });
+  await broker.heard("event", (event) => event.interruption?.code === "machine-stopped");
+  const { certificate } = await broker.heard("ready");
+  expect(certificate).toMatchObject({ epoch: lease.epoch, reason: "te-lost" });
+});
 
 test("H-1.12 L5 a free rack that lost a machine is rebuilt and proved; then a pass plans nothing", async () => {
   broker.forget();
