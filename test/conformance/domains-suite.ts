@@ -91,7 +91,7 @@ export function testDomains(given: {
     await domains.destroy(spec.uuid);
   });
 
-  test("a domain that is not there: start fails, undefine is content", async () => {
+  test("H-4.1 a domain that is not there: start fails, undefine is content", async () => {
     const [domains, { uuid }] = [given.domains(), given.spec()];
     await domains.start(uuid);
     await domains.undefine(uuid);

@@ -110,7 +110,7 @@ describe("H-4.7 domains on a real libvirtd", () => {
 });
 
 describe("a running seed", () => {
-  test("H-2.2 its address is reserved, acknowledged, and reached from the machine", async () => {
+  test("H-2.1 H-2.2 its address is reserved, acknowledged, and reached from the machine", async () => {
     const { agent } = bench;
     const { mac, tap } = seed().nics[0]!;
     await define(bench, seed(), "guest");

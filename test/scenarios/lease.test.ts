@@ -189,7 +189,7 @@ describe("L12", () => {
   });
 });
 
-test("must-hold 8: a stale token on each call of the next lease is 403 stale-epoch, nothing moved", async () => {
+test("must-hold 8, L3: a stale token on each call of the next lease is 403 stale-epoch, nothing moved", async () => {
   await host();
   const holder = openHolder(server.endpoint);
   const old = await holder.acquire(asking(), { signal: never });
