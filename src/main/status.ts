@@ -80,15 +80,20 @@ export function readStatus(places: Places): Promise<StatusLine> {
   return call<StatusLine>(endpoint, "/v1/status", { timeoutMs: limits.commandMs });
 }
 
-/** Server and host are there, and no test environment is still being made. */
+/**
+ * Server and host are connected, the nodes' door is open, and no test environment is still being
+ * made. One that stands as `offline` beside a connected host is one that it no longer has.
+ */
 export function isReady(line: StatusLine): boolean {
-  const making = ["offline", "provisioning", "resetting"];
+  const making = ["provisioning", "resetting"];
   return (
+    line.health !== "failing" &&
+    line.apiForNodes !== null &&
     line.hosts.length > 0 &&
-    line.hosts.every(
-      (host) =>
-        host.testenvs.length > 0 && host.testenvs.every(({ state }) => !making.includes(state)),
-    )
+    line.hosts.every(({ testenvs }) => {
+      const present = testenvs.filter(({ state }) => state !== "offline");
+      return present.length > 0 && present.every(({ state }) => !making.includes(state));
+    })
   );
 }
 
