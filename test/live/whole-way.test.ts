@@ -13,22 +13,16 @@ import type { BuildView } from "../../src/model/build.ts";
 import { verifyCertificate } from "../../src/model/certificate.ts";
 import type { LeaseView } from "../../src/model/lease.ts";
 import type { Certificate, HostView, TestenvView } from "../../src/model/testenv.ts";
+import { bringExample, exampleDirectory, exampleProjects } from "./example.ts";
 import { openYard } from "./yard.ts";
 import type { Yard } from "./yard.ts";
 
-const examples = join(import.meta.dirname, "../../examples/tinyrack");
-const projects = ["tinyrack-seed", "tinyrack-node", "tinyrack-deploy"];
 let yard: Yard;
 let build: BuildView;
 
 beforeAll(async () => {
   yard = await openYard({ set: ["teHost.kinds.two.count=1"] });
-  const reloaded = await yard.layout(
-    "tinyrack.yaml",
-    await readFile(join(examples, "layout.yaml"), "utf8"),
-  );
-  if (reloaded.exitCode !== 0) throw new Error(reloaded.stderr);
-  for (const project of projects) await yard.content(project, join(examples, project));
+  await bringExample(yard);
 });
 afterAll(() => yard[Symbol.asyncDispose]());
 
@@ -45,7 +39,7 @@ const fileOf = async (path: string): Promise<Response> => {
 test("N-1 X-3 R-2 a pushed change gets a node and a rack, boots it, and a vote of +1", async () => {
   const before = await lists<TestenvView>("te", "list");
   expect(before.map(({ state }) => state)).toEqual(["ready"]);
-  const patch = join(examples, "good.patch");
+  const patch = join(exampleDirectory, "good.patch");
   const { number } = await yard.push("tinyrack-node", { patch, subject: "Say more" });
   const change = await yard.voted(number);
   expect(change.votes).toMatchObject([{ label: "Verified", value: 1 }]);
@@ -62,7 +56,7 @@ test("L-1 L-2 everything came home: console, manifest, consoles, tarballs of all
     repositories: { project: string; ref: string | null }[];
   };
   expect(manifest.repositories.map(({ project }) => project).toSorted()).toEqual(
-    projects.toSorted(),
+    exampleProjects.toSorted(),
   );
   expect(manifest.repositories.filter(({ ref }) => ref !== null)).toMatchObject([
     { project: "tinyrack-node" },

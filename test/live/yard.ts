@@ -63,10 +63,18 @@ export type Yard = AsyncDisposable & {
       id?: string;
     },
   ): Promise<{ number: number; patchset: number; id: string }>;
+  /** A clone for the time of `work`, with another token where one is given. */
+  clone<T>(
+    project: string,
+    work: (git: Git, folder: string) => Promise<T>,
+    token?: string,
+  ): Promise<T>;
   change(number: number): Promise<ChangeView>;
   builds(change: number): Promise<BuildView[]>;
   /** Waits until the change has a vote of the CI on its present patchset. */
   voted(number: number, times?: number): Promise<ChangeView>;
+  /** Waits until the last comment begins so. */
+  commented(number: number, text: string): Promise<ChangeView>;
   read(path: string): Promise<Response>;
 };
 
@@ -88,7 +96,11 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
   };
   const ready = await json<YardStatus>("up", "--detach");
   const token = (await readFile(ready.tokenFile, "utf8")).trim();
-  const git = gitOf(ready.git, token);
+  const clone = <T>(
+    project: string,
+    work: (git: Git, folder: string) => Promise<T>,
+    other = token,
+  ): Promise<T> => cloneOf(`${ready.git}/${project}`, other, work);
   const read = (path: string): Promise<Response> => fetch(new URL(path, ready.api));
   const change = (number: number): Promise<ChangeView> =>
     json<ChangeView>("change", "show", String(number));
@@ -103,15 +115,16 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
       await writeFile(join(state, "layout", name), yaml);
       return cli("reload");
     },
+    clone,
     content: (project, files) =>
-      git(project, async (run_, folder) => {
+      clone(project, async (run_, folder) => {
         await put(folder, files);
         await run_("add", "--all");
         await run_("commit", "--quiet", "-m", "First content");
         await run_("push", "--quiet", "origin", "HEAD:refs/heads/master");
       }),
     push: (project, what) =>
-      git(project, async (run_, folder) => {
+      clone(project, async (run_, folder) => {
         if (what.patch !== undefined) await run_("apply", "--index", what.patch);
         if (what.files) await put(folder, what.files);
         await run_("add", "--all");
@@ -133,6 +146,14 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
         },
         { timeoutMs: boot * times, everyMs: 500, what: `a vote on change ${number}` },
       ),
+    commented: (number, text) =>
+      until(
+        async () => {
+          const seen = await change(number);
+          return seen.comments.at(-1)?.text.startsWith(text) && seen;
+        },
+        { timeoutMs: boot * 60, everyMs: 500, what: `"${text}" on change ${number}` },
+      ),
     read,
     async [Symbol.asyncDispose]() {
       await cli("down", "--purge");
@@ -141,46 +162,45 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
   };
 }
 
-type Git = (...words: string[]) => Promise<string>;
+export type Git = (...words: string[]) => Promise<string>;
 
 /** A clone of a project for the time of `work`; git's stderr is what each call gives. */
-function gitOf(base: string, token: string) {
-  return async <T>(project: string, work: (git: Git, folder: string) => Promise<T>): Promise<T> => {
-    const home = await mkdtemp(join(tmpdir(), "yard-git-"));
-    const folder = join(home, "work");
-    const env = plainEnv({
-      HOME: home,
-      GIT_CONFIG_NOSYSTEM: "1",
-      GIT_TERMINAL_PROMPT: "0",
-      GIT_AUTHOR_NAME: "Ada",
-      GIT_AUTHOR_EMAIL: "ada@example.org",
-      GIT_COMMITTER_NAME: "Ada",
-      GIT_COMMITTER_EMAIL: "ada@example.org",
-      GIT_CONFIG_COUNT: "1",
-      GIT_CONFIG_KEY_0: "http.extraHeader",
-      GIT_CONFIG_VALUE_0: `Authorization: Bearer ${token}`,
-    });
-    const git: Git = async (...words) =>
-      (await run("git", ["-C", folder, ...words], { env, timeoutMs: 60_000 })).stderr;
-    try {
-      await mkdir(folder);
-      await git("init", "--quiet", "-b", "master");
-      await git("remote", "add", "origin", `${base}/${project}`);
-      await git("fetch", "--quiet", "origin");
-      const branch = await run(
-        "git",
-        ["-C", folder, "rev-parse", "-q", "--verify", "origin/master"],
-        {
-          env,
-          accept: "any",
-        },
-      );
-      if (branch.exitCode === 0) await git("reset", "--quiet", "--hard", "origin/master");
-      return await work(git, folder);
-    } finally {
-      await rm(home, { recursive: true, force: true });
-    }
+async function cloneOf<T>(
+  url: string,
+  token: string,
+  work: (git: Git, folder: string) => Promise<T>,
+): Promise<T> {
+  const home = await mkdtemp(join(tmpdir(), "yard-git-"));
+  const folder = join(home, "work");
+  const env = plainEnv({
+    HOME: home,
+    GIT_CONFIG_NOSYSTEM: "1",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_AUTHOR_NAME: "Ada",
+    GIT_AUTHOR_EMAIL: "ada@example.org",
+    GIT_COMMITTER_NAME: "Ada",
+    GIT_COMMITTER_EMAIL: "ada@example.org",
+    GIT_CONFIG_COUNT: "1",
+    GIT_CONFIG_KEY_0: "http.extraHeader",
+    GIT_CONFIG_VALUE_0: `Authorization: Bearer ${token}`,
+  });
+  const git: Git = async (...words) => {
+    const options = { env, timeoutMs: 60_000, accept: "any" } as const;
+    const { exitCode, stderr } = await run("git", ["-C", folder, ...words], options);
+    if (exitCode !== 0) throw new Error(stripVTControlCharacters(stderr));
+    return stderr;
   };
+  try {
+    await mkdir(folder);
+    await git("init", "--quiet", "-b", "master");
+    await git("remote", "add", "origin", url);
+    await git("fetch", "--quiet", "origin");
+    const heads = await run("git", ["-C", folder, "branch", "--remotes"], { env });
+    if (heads.stdout.includes("origin/master")) await git("reset", "-q", "--hard", "origin/master");
+    return await work(git, folder);
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
 }
 
 async function put(

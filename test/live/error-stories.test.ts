@@ -1,0 +1,149 @@
+/**
+ * What goes wrong in a job or around it, on real nodes and racks (must-hold 5, 9 and 10): each
+ * story by its real input, told to people as docs/errors.md says.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { until } from "../../src/base/wait.ts";
+import type { LeaseView } from "../../src/model/lease.ts";
+import { calibrateBoot } from "./calibrate.ts";
+import { openYard } from "./yard.ts";
+import type { Yard } from "./yard.ts";
+
+const job = (name: string, more = ""): string => `
+- job:
+    name: ${name}
+    nodeset: { nodes: [ { name: node, label: worker } ] }
+    timeout: 20
+    attempts: 2
+    run: ./check
+${more}- project:
+    name: ${name}
+    check: { jobs: [ ${name} ] }
+`;
+const racked = "    testenv: { machines: 1 }\n";
+const gate = `te() { jq -r "$1" "$TE_DATAFILE"; }
+gate="$(te '."ssh-user"')@$(te '."host-ip"')" N="$(te '."env-num"')"
+`;
+const scripts = {
+  hang: `echo begun >"$WORKSPACE/logs/begun"; sleep 600`,
+  fill: `cat /dev/zero >/home/ci/big; echo never`,
+  slow: `sleep 15`,
+  image: `${gate}qemu-img create -q -f qcow2 base 1M 2>/dev/null || true
+printf 'QFI\\373\\0\\0\\0\\3\\0\\0\\0\\0\\0\\0\\2\\0\\0\\0\\0\\13' >evil
+head -c 65536 /dev/zero >>evil; printf '/etc/shadow' | dd of=evil bs=1 seek=512 conv=notrunc 2>/dev/null
+ssh "$gate" copyseed "$N" <evil`,
+  rack: `${gate}ssh "$gate" virsh list --all; sleep 12`,
+};
+const script = (name: keyof typeof scripts): string =>
+  `#!/bin/bash\nset -euo pipefail\n${scripts[name]}\n`;
+
+describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: stories of errors", () => {
+  let yard: Yard;
+  let boot: number;
+  beforeAll(async () => {
+    boot = await calibrateBoot();
+    yard = await openYard({ set: ["teHost.kinds.two.count=1"] });
+    const layout =
+      job("hang") + job("fill") + job("slow") + job("image", racked) + job("rack", racked);
+    const reloaded = await yard.layout("stories.yaml", layout);
+    if (reloaded.exitCode !== 0) throw new Error(reloaded.stderr);
+    for (const name of Object.keys(scripts) as (keyof typeof scripts)[]) {
+      await yard.content(name, { check: script(name) });
+    }
+  });
+  afterAll(() => yard[Symbol.asyncDispose]());
+
+  const pushed = async (project: string): Promise<number> =>
+    (await yard.push(project, { files: { note: `${Date.now()}\n` } })).number;
+  const story = async (project: string) => {
+    const change = await yard.voted(await pushed(project), 120);
+    const builds = await yard.builds(change.number);
+    return { change, builds, report: change.comments.at(-1)?.text ?? "" };
+  };
+
+  test("F-0 a hanging job: TIMED_OUT, −1, its logs are home", async () => {
+    const { change, builds, report } = await story("hang");
+    expect(change.votes).toMatchObject([{ value: -1 }]);
+    expect(builds).toMatchObject([{ result: "TIMED_OUT", attempt: 1 }]);
+    expect(report).toMatch(/- hang http\S+ : TIMED_OUT in /);
+    const path = new URL(builds[0]?.logsUrl ?? "").pathname;
+    expect(await (await yard.read(`${path}logs/begun`)).text()).toBe("begun\n");
+  });
+
+  test("X-5 a job that fills its node's disk: DISK_FULL, −1", async () => {
+    const { change, builds } = await story("fill");
+    expect(change.votes).toMatchObject([{ value: -1 }]);
+    expect(builds).toMatchObject([{ result: "DISK_FULL", attempt: 1 }]);
+  });
+
+  test("H-7.5 a dangerous image is refused by the gate, and the job fails saying why", async () => {
+    const { change, builds } = await story("image");
+    expect(change.votes).toMatchObject([{ value: -1 }]);
+    const path = new URL(builds[0]?.logsUrl ?? "").pathname;
+    const console = await (await yard.read(`${path}console.log`)).text();
+    expect(console).toContain("image-dangerous");
+    expect(console).toContain("backing file");
+  });
+
+  test("Q-1 a second patchset supersedes the running build: CANCELED, and only the new one votes", async () => {
+    const first = await yard.push("slow", { files: { note: "1\n" } });
+    await until(async () => (await yard.builds(first.number))[0]?.state === "running", {
+      timeoutMs: boot * 60,
+      what: "the first build to run",
+    });
+    const second = await yard.push("slow", { files: { note: "2\n" }, id: first.id });
+    expect(second).toMatchObject({ number: first.number, patchset: 2 });
+    const change = await yard.voted(first.number, 120);
+    expect(change.votes).toMatchObject([{ value: 1 }]);
+    const builds = await yard.builds(first.number);
+    expect(builds.map(({ patchset, result }) => [patchset, result])).toEqual([
+      [2, "SUCCESS"],
+      [1, "CANCELED"],
+    ]);
+    expect(change.comments.filter(({ text }) => text.includes("- slow"))).toHaveLength(1);
+  });
+
+  test("must-hold 9: two changes, one rack: the second waits and reads who has it, until when", async () => {
+    const numbers = [await pushed("rack"), await pushed("rack")];
+    const waiting = await until(
+      async () => {
+        const { items } = await yard.json<{ items: LeaseView[] }>("lease", "list");
+        const active = items.find(({ state }) => state === "active");
+        const waits = items.find(({ state }) => state === "waiting");
+        return active && waits?.why?.some(({ te }) => te === "here:1") && waits;
+      },
+      { timeoutMs: boot * 60, everyMs: 250, what: "one lease active, one waiting" },
+    );
+    const why = waiting.why?.find(({ te }) => te === "here:1");
+    expect(why?.holder).toMatch(/^build /);
+    expect(Date.parse(why?.untilAt ?? "")).toBeGreaterThan(Date.now());
+    for (const number of numbers) {
+      expect((await yard.voted(number, 120)).votes).toMatchObject([{ value: 1 }]);
+    }
+  });
+
+  test("must-hold 10: the host is gone in the middle: the build is tried again, and then succeeds", async () => {
+    const number = await pushed("rack");
+    await until(async () => (await yard.builds(number))[0]?.state === "running", {
+      timeoutMs: boot * 60,
+      what: "the build to run",
+    });
+    const { processes } = await yard.status();
+    const host = processes.find(({ name }) => name === "te-host");
+    process.kill(host?.pid ?? -1, "SIGSTOP");
+    try {
+      await until(
+        async () => {
+          const { items } = await yard.json<{ items: { state: string }[] }>("host", "list");
+          return items.some(({ state }) => state !== "connected");
+        },
+        { timeoutMs: 90_000, everyMs: 1_000, what: "the host to be suspect" },
+      );
+    } finally {
+      process.kill(host?.pid ?? -1, "SIGCONT");
+    }
+    const change = await yard.voted(number, 160);
+    expect(change.votes).toMatchObject([{ value: 1 }]);
+    expect((await yard.builds(number))[0]).toMatchObject({ result: "SUCCESS" });
+  });
+});

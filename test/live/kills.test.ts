@@ -1,0 +1,93 @@
+/**
+ * SIGKILL of each part of a living installation while a change has a rack (must-hold 6): at
+ * `leased` and at `machine-up`. The build comes to SUCCESS, or is retried and then does; one
+ * report; all racks ready soon after; nothing leaked.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { until } from "../../src/base/wait.ts";
+import type { BuildView, TimelineEntry } from "../../src/model/build.ts";
+import type { TestenvView } from "../../src/model/testenv.ts";
+import { calibrateBoot } from "./calibrate.ts";
+import { bringExample } from "./example.ts";
+import { openYard } from "./yard.ts";
+import type { Yard } from "./yard.ts";
+
+const parts = ["server", "te-host", "libvirtd", "ovs-vswitchd", "ovsdb-server", "ssh"] as const;
+const moments = ["leased", "machine-up"] as const;
+
+describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: killed at every moment", () => {
+  let yard: Yard;
+  let boot: number;
+  beforeAll(async () => {
+    boot = await calibrateBoot();
+    yard = await openYard();
+    await bringExample(yard);
+  });
+  afterAll(() => yard[Symbol.asyncDispose]());
+
+  /** The build of a change, once it has come to the step. */
+  async function buildAt(change: number, step: string): Promise<BuildView> {
+    return until(
+      async () => {
+        const [build] = await yard.builds(change);
+        if (!build) return false;
+        const answer = await yard.read(`/v1/builds/${build.id}/timeline`);
+        const entries = (await answer.json()) as { items: TimelineEntry[] } | TimelineEntry[];
+        const timeline = Array.isArray(entries) ? entries : entries.items;
+        return timeline.some((entry) => entry.step === step) && build;
+      },
+      { timeoutMs: boot * 60, everyMs: 250, what: `step ${step} of change ${change}` },
+    );
+  }
+
+  async function pidsOf(part: (typeof parts)[number], build: string): Promise<number[]> {
+    const status = await yard.status();
+    if (part !== "ssh") {
+      return status.processes.filter(({ name }) => name === part).map(({ pid }) => pid);
+    }
+    return [...(status.builds.find(({ id }) => id === build)?.pids.ssh ?? [])];
+  }
+
+  test.each(moments.flatMap((moment) => parts.map((part) => [part, moment] as const)))(
+    "must-hold 6: %s at %s",
+    async (part, moment) => {
+      const files = { "root/etc/motd": `${part} ${moment}\n` };
+      const subject = `Kill ${part} at ${moment}`;
+      const { number } = await yard.push("tinyrack-node", { files, subject });
+      const build = await buildAt(number, moment);
+      const pids = await until(() => pidsOf(part, build.id).then((all) => all.length > 0 && all), {
+        timeoutMs: boot * 10,
+        what: `pids of ${part}`,
+      });
+      for (const pid of pids) process.kill(pid, "SIGKILL");
+
+      const change = await yard.voted(number, 120);
+      const votedMs = Date.now();
+      expect(change.votes).toMatchObject([{ label: "Verified", value: 1 }]);
+      await until(
+        async () => {
+          const { items } = await yard.json<{ items: TestenvView[] }>("te", "list");
+          return items.length === 2 && items.every(({ state }) => state === "ready");
+        },
+        { timeoutMs: 60_000, what: "all racks to be ready" },
+      );
+      const reports = (await yard.change(number)).comments.filter(({ text }) =>
+        text.includes("tinyrack-deploy"),
+      );
+      expect(reports).toHaveLength(1);
+      const builds = await yard.builds(number);
+      expect(builds[0]).toMatchObject({ result: "SUCCESS" });
+      for (const earlier of builds.slice(1)) expect(earlier).toMatchObject({ result: "RETRY" });
+      await until(
+        async () => {
+          const { items } = await yard.json<{ items: { build: string | null }[] }>("node", "list");
+          return items.every((node) => node.build === null);
+        },
+        { timeoutMs: 60_000, what: "used nodes to be gone" },
+      );
+      expect(await yard.json("doctor", "--leaks")).toEqual({ left: [] });
+      const took = `${part} at ${moment}: ${builds.length} builds, idle after ${Date.now() - votedMs} ms`;
+      process.stderr.write(`${took}\n`);
+    },
+  );
+});
