@@ -78,8 +78,6 @@ test("must-hold 5: a conflict names the files, and a commit without Change-Id th
   const { number } = await yard.push("hello", { files: { check: "#!/bin/sh\necho mine\n" } });
   expect((await yard.voted(number)).votes).toMatchObject([{ value: 1 }]);
   await yard.content("hello", { check: "#!/bin/sh\necho theirs\n" });
-  const again = await yard.push("hello", { files: { other: "x\n" }, subject: "Unrelated" });
-  expect((await yard.voted(again.number)).votes).toMatchObject([{ value: 1 }]);
   expect((await yard.cli("change", "recheck", String(number))).exitCode).toBe(0);
   const rechecked = await yard.commented(number, "Merge Failed.");
   expect(rechecked.votes).toMatchObject([{ label: "Verified", value: -1 }]);
