@@ -32,6 +32,8 @@ export const limits = {
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */
   restartFirstMs: 1_000,
   restartLastMs: 30_000,
+  /** A child that lived so long had come up: its death begins the row of pauses anew. */
+  restartServedMs: 10_000,
 
   // --- HTTP
   /** Largest request body, but uploads (surface.md §5). */

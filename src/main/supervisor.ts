@@ -94,7 +94,7 @@ export function keepProgram(options: {
         if (!hasServed && code !== null && lasting.includes(code)) {
           throw refusalOf(places.outFile(name), name, code);
         }
-        failures = performance.now() - began > limits.restartLastMs * 2 ? 1 : failures + 1;
+        failures = performance.now() - began > limits.restartServedMs ? 1 : failures + 1;
         const pauseMs = backoffMs(failures, limits.restartFirstMs, limits.restartLastMs);
         log.warn({ program: name, code, pauseMs }, "died; started again after a pause");
         await pause(pauseMs, signal).catch(() => undefined);
