@@ -148,6 +148,9 @@ export const limits = {
   rackBootMs: 45_000,
   machinesPerTestenv: 15,
   daemonStartMs: 60_000,
+  /** The agent looks at itself so often; a look that comes so late means that it stood still. */
+  stallLookMs: 1_000,
+  stallMs: 5_000,
   /** Each daemon is looked at so often, so that a death is noticed within it (H-1.12). */
   daemonLookMs: 200,
   /** One try of "does it serve?" of a daemon that is starting. */

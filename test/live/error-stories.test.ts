@@ -26,11 +26,12 @@ gate="$(te '."ssh-user"')@$(te '."host-ip"')" N="$(te '."env-num"')"
 `;
 const scripts = {
   hang: `echo begun >"$WORKSPACE/logs/begun"; sleep 600`,
-  fill: `cat /dev/zero >/home/ci/big; echo never`,
+  fill: `fallocate -l "$(($(df --output=avail -B1 / | tail -1) - 8192))" /home/ci/big
+cat /bin/bash /bin/bash >/home/ci/more; echo never`,
   slow: `sleep 15`,
-  image: `${gate}qemu-img create -q -f qcow2 base 1M 2>/dev/null || true
-printf 'QFI\\373\\0\\0\\0\\3\\0\\0\\0\\0\\0\\0\\2\\0\\0\\0\\0\\13' >evil
-head -c 65536 /dev/zero >>evil; printf '/etc/shadow' | dd of=evil bs=1 seek=512 conv=notrunc 2>/dev/null
+  // a qcow2 header, version 3: its backing file's name is at 512, 11 bytes; clusters of 64 KiB
+  image: `${gate}{ printf 'QFI\\373\\0\\0\\0\\2\\0\\0\\0\\0\\0\\0\\2\\0\\0\\0\\0\\13\\0\\0\\0\\20'
+printf '\\0\\0\\0\\0\\0\\20\\0\\0'; head -c 480 /dev/zero; printf '/etc/shadow'; head -c 65013 /dev/zero; } >evil
 ssh "$gate" copyseed "$N" <evil`,
   rack: `${gate}ssh "$gate" virsh list --all; sleep 12`,
 };

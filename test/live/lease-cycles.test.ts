@@ -118,7 +118,8 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: ten leases, ten dead ag
     };
     const heard = Promise.all([forEachLine(child.stdout!, hear), forEachLine(child.stderr!, hear)]);
     const ended = heard.then(() => child.exited);
-    const { code } = await within(boot * 100, "the command", ended).finally(() => child.end());
+    const limited = within(boot * 100, "the command", ended);
+    const { code } = await limited.finally(async () => await child.end());
     expect(killed, said.join("\n")).toBe(true);
     const status = JSON.parse(await readFile(statusFile, "utf8")) as Record<string, unknown>;
     return { pid, code, said, status };

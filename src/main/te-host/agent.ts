@@ -217,10 +217,29 @@ function listen(parts: Parts, scope: Scope): void {
   scope.spawn("dhcp acknowledgements", (signal) =>
     hypervisor.testNetwork.watchAcks((ack) => testenvs.onAck(ack.mac), signal),
   );
+  scope.spawn("own stalls", (signal) =>
+    watchStalls((seconds) => {
+      const text = `the host's agent stood still for ${seconds} s`;
+      testenvs.onInterruption("agent-stalled", text);
+    }, signal),
+  );
   hypervisor.onRestart((daemon) => {
     testenvs.onInterruption("daemon-restarted", `${daemon} died and was started again`);
     passes.wake();
   });
+}
+
+/**
+ * An agent that was stopped, or starved, answered no verb meanwhile: the gate has told a job that
+ * it is away. That is the host's fault (ci.md F-1), and nobody else can know of it.
+ */
+async function watchStalls(tell: (seconds: number) => void, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const beganMs = hostClock.monoMs();
+    await pause(limits.stallLookMs, signal);
+    const stoodMs = hostClock.monoMs() - beganMs;
+    if (stoodMs > limits.stallMs) tell(Math.round(stoodMs / 1000));
+  }
 }
 
 /** A message of the broker to the part it is for; resolves when it is recorded. */
