@@ -119,7 +119,7 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: ten leases, ten dead ag
     const heard = Promise.all([forEachLine(child.stdout!, hear), forEachLine(child.stderr!, hear)]);
     const ended = heard.then(() => child.exited);
     const limited = within(boot * 100, "the command", ended);
-    const { code } = await limited.finally(async () => await child.end());
+    const { code } = await limited.finally(() => void child.end());
     expect(killed, said.join("\n")).toBe(true);
     const status = JSON.parse(await readFile(statusFile, "utf8")) as Record<string, unknown>;
     return { pid, code, said, status };
