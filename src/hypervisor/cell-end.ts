@@ -109,7 +109,8 @@ async function endProcesses(
     () => {
       const living = processesIn(members);
       for (const found of living) {
-        stopped.set(found.pid, found);
+        // one that is dying has no executable any more: its first name is its name
+        if (!stopped.has(found.pid)) stopped.set(found.pid, found);
         try {
           process.kill(found.pid, "SIGKILL");
         } catch {
