@@ -145,7 +145,6 @@ export async function openImageBuilds(options: {
         CACHE_DIR: options.packagesFolder,
       }),
     });
-    await writeFileAtomic(groupFile, `${child.pid} ${(await processStart(child.pid)) ?? ""}\n`);
     const onLine = (line: string): void => {
       tail.push(line);
       if (tail.length > limits.imageBuildTailLines) tail.shift();
@@ -157,6 +156,9 @@ export async function openImageBuilds(options: {
       forEachLine(child.stderr!, onLine),
       child.exited,
     ]);
+    ended.catch(() => undefined); // whoever waits sees it
+    // after its streams are read: what a child that has ended said is kept for nobody
+    await writeFileAtomic(groupFile, `${child.pid} ${(await processStart(child.pid)) ?? ""}\n`);
     const [, , exit] = await within(
       limits.imageBuildMs,
       `the build of ${message.name}`,
