@@ -10,17 +10,22 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { plainEnv, run } from "../../src/base/command.ts";
 import type { CommandResult } from "../../src/base/command.ts";
 import { until } from "../../src/base/wait.ts";
+import { hostKeyAt, startMachineSshd } from "./machine-sshd.ts";
+import type { MachineSshd } from "./machine-sshd.ts";
 
 const entry = fileURLToPath(new URL("../../src/main/rackyard.ts", import.meta.url));
 const node = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", entry];
 let state: string;
+let sshd: MachineSshd;
 
 beforeAll(async () => {
+  sshd = await startMachineSshd();
   state = await mkdtemp(join(tmpdir(), "installation-"));
 });
 afterAll(async () => {
   await rackyard("down", "--purge");
   await rm(state, { recursive: true, force: true });
+  await sshd[Symbol.asyncDispose]();
 });
 
 /** Two small racks; no CI node, so that no image has to be built. */
@@ -41,7 +46,11 @@ type Line = {
   pid: number;
   api: string;
   readyMs: number;
-  hosts: { testenvs: { state: string }[]; cell: { netns: string } }[];
+  hosts: {
+    testenvs: { state: string }[];
+    cell: { netns: string };
+    ssh: { host: string; hostKey: string };
+  }[];
   processes: { name: string; pid: number }[];
   health: string;
 };
@@ -62,7 +71,19 @@ async function healthy(other: number | undefined, name: string): Promise<Line> {
   );
 }
 
+/** What the machine has of accounts, and of mounts of this installation. */
+async function onMachine(): Promise<string[]> {
+  const accounts = ["/etc/passwd", "/etc/group", "/etc/shadow"];
+  const mounts = (await readFile("/proc/self/mounts", "utf8")).split("\n");
+  return [
+    ...(await Promise.all(accounts.map((path) => readFile(path, "utf8")))),
+    ...mounts.filter((line) => line.includes(state)),
+  ];
+}
+
 test("surface.md §8 up, again, killed, taken over, down: nothing is left", async () => {
+  const machine = await onMachine();
+  const machineKey = await sshd.hostKey();
   const first = lineOf(await up());
   expect(first).toMatchObject({ event: "ready", health: "ok", gearman: null });
   expect(JSON.parse(await readFile(join(state, "run/ready.json"), "utf8"))).toEqual(first);
@@ -77,6 +98,11 @@ test("surface.md §8 up, again, killed, taken over, down: nothing is left", asyn
     "sshd",
   ];
   expect(first.processes.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
+
+  // the gate has port 22 of its own address, whatever listens on the machine's wildcard address
+  const gate = first.hosts[0]!.ssh;
+  expect(await hostKeyAt(gate.host)).toBe(gate.hostKey);
+  expect(await sshd.hostKey()).toBe(machineKey);
 
   // a second one is content with the first
   const second = await up();
@@ -107,6 +133,8 @@ test("surface.md §8 up, again, killed, taken over, down: nothing is left", asyn
   expect(stopped).toEqual(expect.arrayContaining(["up", "te-host", "server", "libvirtd"]));
   expect(JSON.parse((await rackyard("doctor", "--leaks", "--json")).stdout)).toEqual({ left: [] });
   expect((await rackyard("status", "--json")).exitCode).toBe(69);
+  expect(await onMachine()).toEqual(machine);
+  expect(await sshd.hostKey()).toBe(machineKey);
 
   // all dead already, once more, and with the state
   const again = await rackyard("down", "--json", "--purge");
