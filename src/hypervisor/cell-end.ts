@@ -3,7 +3,7 @@
  * whomever, then its namespace, link, control group and mounts go. Works with the agent dead or
  * alive, and twice. The same scan is the leak check of `down` and `doctor --leaks`.
  */
-import { readdir, readFile, realpath, rm, rmdir } from "node:fs/promises";
+import { readdir, realpath, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { run } from "../base/command.ts";
@@ -14,6 +14,7 @@ import { cellPlaces } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
 import { forgetNamespace, membershipOf } from "./cell-record.ts";
 import { groupExists, killGroup, removeGroup } from "./control-group.ts";
+import { mountsBelow, unmountBelow } from "./mounts.ts";
 import { netnsInode, netnsOf, processesIn } from "./process-scan.ts";
 import type { CellMembership, FoundProcess } from "./process-scan.ts";
 
@@ -60,8 +61,7 @@ export async function sweepCell(state: string): Promise<EndOfCell> {
   if (await netnsNamed(places.netns)) {
     await run("ip", ["netns", "del", places.netns], { accept: "any" });
   }
-  const mounts = await mountsBelow(places.directory);
-  for (const mount of mounts.toReversed()) await run("umount", ["-l", mount], { accept: "any" });
+  const mounts = await unmountBelow(places.directory);
   const files = await removeRuntime(places);
   await forgetNamespace(places);
   return {
@@ -156,13 +156,6 @@ async function netnsNamed(name: string): Promise<boolean> {
 
 async function namesIn(path: string): Promise<string[]> {
   return readdir(path).catch((): string[] => []);
-}
-
-async function mountsBelow(directory: string): Promise<string[]> {
-  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
-  return lines
-    .map((line) => (line.split(" ")[4] ?? "").replaceAll("\\040", " "))
-    .filter((mount) => mount.startsWith(`${directory}/`));
 }
 
 async function countDomains(places: CellPlaces): Promise<number> {

@@ -7,8 +7,11 @@ import { readdir, rm } from "node:fs/promises";
 import { fail } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { CliContext } from "../cli/context.ts";
-import { cellLeaks, endCell } from "../hypervisor/cell-end.ts";
+import { endCell } from "../hypervisor/cell-end.ts";
+import { mountsBelow } from "../hypervisor/mounts.ts";
+import { endAbandonedBuild } from "../nodehost/abandoned-build.ts";
 import { readChanges } from "./changes.ts";
+import { ownLeaks } from "./leaks.ts";
 import { endedWithin, endProcess, lives, readPidFile, signal } from "./pid-file.ts";
 import type { Owner } from "./pid-file.ts";
 import { realPlaces } from "./places.ts";
@@ -77,13 +80,16 @@ async function stopEverything(places: Places, context: CliContext): Promise<Down
     await endProcess(owner, limits.programGraceMs);
     await note(name, owner);
   }
+  const build = await endAbandonedBuild(places.imageWork);
+  if (build.pid !== undefined) stopped.push({ name: "image-build", pid: build.pid });
   const cell = await endCell(places.state);
+  const mounts = cell.removed.mounts + build.mounts.length;
   const files = await removeRunFiles(places);
-  const leaks = await cellLeaks(places.state);
+  const leaks = await ownLeaks(places);
   return {
     event: "down",
     stopped: [...stopped, ...cell.stopped.map(({ name, pid }) => ({ name, pid }))],
-    removed: { ...cell.removed, files: cell.removed.files + files },
+    removed: { ...cell.removed, mounts, files: cell.removed.files + files },
     left: [...left, ...leaks],
   };
 }
@@ -130,6 +136,12 @@ async function purge(
 ): Promise<{ files: number; packages: readonly string[] }> {
   // Nothing is removed through a mount that could not be undone.
   if (line.left.length > 0) return { files: 0, packages: [] };
+  const [mount] = await mountsBelow(places.state);
+  if (mount !== undefined) {
+    fail("usage", `${mount} is mounted: ${places.state} is not purged`, {
+      remedy: `umount ${mount}, then again`,
+    });
+  }
   const { packages, directories } = await readChanges(places);
   for (const directory of directories) {
     if (/^\/run\/rackyard\/[0-9a-f]{16}$/.test(directory)) {

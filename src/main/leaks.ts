@@ -6,13 +6,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { cellLeaks } from "../hypervisor/cell-end.ts";
 import type { Leak } from "../hypervisor/cell-end.ts";
+import { mountsBelow } from "../hypervisor/mounts.ts";
 import { netnsInode, processesIn } from "../hypervisor/process-scan.ts";
 import { readPidFile } from "./pid-file.ts";
-import { placesOf } from "./places.ts";
+import { realPlaces } from "./places.ts";
+import type { Places } from "./places.ts";
 
 /** Empty: nothing is left. `state` counts only while nothing of it runs. */
 export async function leaks(state: string): Promise<Leak[]> {
-  const own = (await isRunning(state)) ? [] : await cellLeaks(state);
+  const places = await realPlaces(state);
+  const own = (await isRunning(places)) ? [] : await ownLeaks(places);
   const all = [...own, ...(await cellLeaks()), ...orphans()];
   const seen = new Set<string>();
   return all.filter(({ kind, name }) => {
@@ -21,9 +24,16 @@ export async function leaks(state: string): Promise<Leak[]> {
   });
 }
 
+/** What there is of one installation whose programs are gone. */
+export async function ownLeaks(places: Places): Promise<Leak[]> {
+  const mounts = (await mountsBelow(places.imageWork)).map((name) => {
+    return { kind: "mount", name, why: "an image build left it" };
+  });
+  return [...(await cellLeaks(places.state)), ...mounts];
+}
+
 /** One of the programs of this state lives. */
-async function isRunning(state: string): Promise<boolean> {
-  const places = placesOf(state);
+async function isRunning(places: Places): Promise<boolean> {
   for (const program of ["up", "server", "te-host"] as const) {
     if ((await readPidFile(places.pidFile(program))) !== undefined) return true;
   }

@@ -38,6 +38,8 @@ export function placesOf(stateDirectory: string) {
     archive: join(server, "archive"),
     keys: join(server, "keys"),
     bin: join(state, "bin"),
+    /** What image builds have under way; te-host's own. */
+    imageWork: join(state, "images/work"),
     tokens,
     adminToken: join(tokens, "admin"),
     log,

@@ -8,9 +8,8 @@ import { dirname, join, normalize } from "node:path";
 import { z } from "zod";
 import { isoTime } from "../base/clock.ts";
 import type { Clock } from "../base/clock.ts";
-import { forEachLine, launch, plainEnv, signalGroup } from "../base/command.ts";
+import { forEachLine, launch, plainEnv } from "../base/command.ts";
 import { describeError, fail } from "../base/errors.ts";
-import { processStart, readTextIfAny, writeFileAtomic } from "../base/files.ts";
 import { sha256Hex } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
@@ -19,6 +18,7 @@ import type { ImageStore, StoredImage } from "../image/content-store.ts";
 import type { ToHost } from "../model/session.ts";
 import type { FromHost } from "../session/session-port.ts";
 import type { LifeKind, Store } from "../store/store.ts";
+import { endAbandonedBuild, noteBuild } from "./abandoned-build.ts";
 
 const bodySchema = z.strictObject({
   name: z.string(),
@@ -68,7 +68,6 @@ export async function openImageBuilds(options: {
   const present = new Map<string, BuiltImage>();
   const running = new Map<string, Promise<void>>();
   let last: Promise<unknown> = Promise.resolve();
-  const groupFile = join(options.workFolder, "build.pid");
 
   async function keep(name: string, recipe: string, image: StoredImage, builtAt: string) {
     const { digest, sizeBytes } = image;
@@ -158,7 +157,7 @@ export async function openImageBuilds(options: {
     ]);
     ended.catch(() => undefined); // whoever waits sees it
     // after its streams are read: what a child that has ended said is kept for nobody
-    await writeFileAtomic(groupFile, `${child.pid} ${(await processStart(child.pid)) ?? ""}\n`);
+    await noteBuild(options.workFolder, child.pid);
     const [, , exit] = await within(
       limits.imageBuildMs,
       `the build of ${message.name}`,
@@ -168,19 +167,11 @@ export async function openImageBuilds(options: {
     if (exit.code !== 0) fail("command-failed", `the build of ${message.name}: exit ${exit.code}`);
   }
 
-  /** A build whose agent was killed runs on by itself: it is ended before the next one. */
-  async function endOldBuild(): Promise<void> {
-    const [pid, start] = ((await readTextIfAny(groupFile)) ?? "").trim().split(" ");
-    if (pid && start && (await processStart(Number(pid))) === start) {
-      signalGroup(Number(pid), "SIGKILL");
-    }
-    await rm(options.workFolder, { recursive: true, force: true });
-    await mkdir(options.workFolder, { recursive: true });
-  }
-
   return {
     async start() {
-      await endOldBuild();
+      await endAbandonedBuild(options.workFolder);
+      await rm(options.workFolder, { recursive: true, force: true });
+      await mkdir(options.workFolder, { recursive: true });
       for (const { body } of await store.rows(imageLife, { limit: 1_000 })) {
         if (await images.find(body.digest)) present.set(body.name, body);
       }
