@@ -1,4 +1,7 @@
-/** `doctor --leaks` against real namespaces and mounts: it tells what nobody owns, and `down` ends it. */
+/**
+ * `doctor --leaks` against real namespaces and mounts: it tells what nobody owns, and `down`
+ * ends it.
+ */
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
