@@ -12,7 +12,7 @@ import { describeError, fail, isRackyardError } from "../base/errors.ts";
 import { lockFile } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
-import { endLeftover, findLeftovers } from "./test/leftovers.ts";
+import { findLeftovers } from "./test/leftovers.ts";
 import { checks, suites } from "./test/steps.ts";
 import type { Outcome, Suite } from "./test/steps.ts";
 import { calibrate, calibration, runCheck, runSuite } from "./test/suite.ts";
@@ -71,7 +71,7 @@ async function runSteps(
       ? checks.map((check) => ({ name: check.name, run: () => runCheck(check, around) }))
       : []),
     ...chosen.map((suite) => ({ name: suite.name, run: () => runAlone(suite, around) })),
-    { name: "nothing left", run: () => Promise.resolve(nothingLeft(directory)) },
+    { name: "nothing left", run: () => nothingLeft(directory) },
   ];
   const told: Told[] = [];
   for (const [index, step] of steps.entries()) {
@@ -106,14 +106,14 @@ async function runAlone(suite: Suite, around: Surroundings): Promise<Outcome[]> 
   return runSuite(suite, { ...around, bootMs });
 }
 
-/** What the tests started has ended with them. */
-function nothingLeft(directory: string): Outcome[] {
-  const found = findLeftovers(directory);
-  for (const leftover of found) endLeftover(leftover);
+/** What the tests started has ended with them, what they mounted is undone. */
+async function nothingLeft(directory: string): Promise<Outcome[]> {
+  const found = await findLeftovers(directory);
+  for (const leftover of found) await leftover.end();
   if (found.length === 0) return [{ name: "nothing left", state: "passed", text: "" }];
-  return found.map(({ pid, command }) => {
-    const name = `left behind: process ${pid}: ${command.slice(0, 200)}`;
-    return { name, state: "failed", text: "a test did not end what it started" };
+  return found.map(({ name }) => {
+    const text = "a test did not end what it started";
+    return { name: `left behind: ${name.slice(0, 200)}`, state: "failed", text };
   });
 }
 
