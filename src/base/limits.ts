@@ -225,6 +225,8 @@ export const limits = {
   jobTimeoutSeconds: 1_800,
   jobPostTimeoutSeconds: 300,
   cleanupMs: 5 * 60_000,
+  /** Of an aborted build's command, on a node that goes anyway: a stopping server waits for it. */
+  endAbortedMs: 2_000,
   leaseWaitMs: 3600_000,
   nodeWaitMs: 1_800_000,
   /** What a lease is asked beyond timeout + post-timeout (T-1). */

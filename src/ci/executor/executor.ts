@@ -215,7 +215,7 @@ async function runCommand(
     options.sink.say(facts.id, `${phase}: timed out, ended`);
   }
   if (ended.kind === "timed-out" || ended.kind === "aborted") {
-    await endPhase(connection);
+    await endPhase(connection, ended.kind === "aborted" ? limits.endAbortedMs : limits.commandMs);
     return outcomeOf(ended, phase);
   }
   if (ended.kind === "unreachable") return ended;
@@ -227,10 +227,10 @@ async function runCommand(
   return { kind: "exited", phase, exitCode: ended.status };
 }
 
-async function endPhase(connection: NodeConnection): Promise<void> {
+async function endPhase(connection: NodeConnection, timeoutMs: number): Promise<void> {
   await connection.script((nonce) => withStatus(endPhaseScript, nonce), {
     onLine: () => undefined,
-    timeoutMs: limits.commandMs,
+    timeoutMs,
     signal: new AbortController().signal, // it must end even where the build was aborted
   });
 }
