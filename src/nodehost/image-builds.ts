@@ -144,6 +144,7 @@ export async function openImageBuilds(options: {
         CACHE_DIR: options.packagesFolder,
       }),
     });
+    let said = "";
     const onLine = (line: string): void => {
       tail.push(line);
       if (tail.length > limits.imageBuildTailLines) tail.shift();
@@ -152,7 +153,10 @@ export async function openImageBuilds(options: {
     };
     const ended = Promise.all([
       forEachLine(child.stdout!, onLine),
-      forEachLine(child.stderr!, onLine),
+      forEachLine(child.stderr!, (line) => {
+        said = line;
+        onLine(line);
+      }),
       child.exited,
     ]);
     ended.catch(() => undefined); // whoever waits sees it
@@ -164,7 +168,10 @@ export async function openImageBuilds(options: {
       ended,
       stop.signal,
     );
-    if (exit.code !== 0) fail("command-failed", `the build of ${message.name}: exit ${exit.code}`);
+    if (exit.code === 0) return;
+    // a recipe's last line of stderr is its reason
+    const why = said === "" ? "" : `: ${said}`;
+    fail("command-failed", `the build of ${message.name}: exit ${exit.code}${why}`);
   }
 
   return {

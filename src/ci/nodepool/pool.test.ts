@@ -171,4 +171,32 @@ test("why no node is there is told in words", async () => {
   await soon("the image's build", () => sentOf("image-build").length === 1);
   await pool.onMessage(HOST, { kind: "image-progress", name: "debian-12", step: "mmdebstrap" });
   expect(pool.why("worker")).toBe("image debian-12 is being built (mmdebstrap)");
+  const detail = "mmdebstrap: exit 25\nE: no mirror";
+  const recipe = sentOf("image-build")[0]!.recipe;
+  await pool.onMessage(HOST, { kind: "image-failed", name: "debian-12", recipe, detail });
+  expect(pool.why("worker")).toBe(
+    "image debian-12 could not be built and is tried again: E: no mirror",
+  );
+});
+
+test("why none is free where all are in use or boot", async () => {
+  const { pool, node } = await poolWithNode();
+  await pool.assign(node, "b1");
+  expect(pool.why("worker")).toMatch(/^no node of label worker is free: 1 in use, \d+ at most$/);
+});
+
+test("N-8 a mended recipe is built at once, and the old one's failures are forgotten", async () => {
+  const pool = await openPool();
+  await pool.onHello(hello());
+  pool.onConnected(HOST);
+  await soon("the image's build", () => sentOf("image-build").length === 1);
+  const { name, recipe } = sentOf("image-build")[0]!;
+  for (let n = 0; n < 3; n++) {
+    await pool.onMessage(HOST, { kind: "image-failed", name, recipe, detail: "no such package" });
+  }
+  expect(pool.failure("worker")).toBe("image debian-12: no such package");
+  await writeFile(join(directory, "build"), "#!/bin/sh\n# mended\n");
+  await pool.reconfigure(configSchema.parse({}).nodes);
+  expect(pool.failure("worker")).toBeUndefined();
+  await soon("its build", () => sentOf("image-build").at(-1)!.recipe !== recipe);
 });

@@ -369,7 +369,9 @@ export async function openNodePool(options: PoolOptions) {
       const failed = launchFailures.get(label);
       if (failed && failed.count >= limits.nodeLaunchAttempts) return failed.detail;
       const image = config.labels[label]?.image;
+      // one that is being built again may yet come
       const broken = [...hosts.values()]
+        .filter((host) => !host.building.has(image ?? ""))
         .map((host) => host.imageFailures.get(image ?? ""))
         .find((f) => f && f.count >= limits.nodeLaunchAttempts);
       return broken && `image ${image}: ${broken.detail}`;
@@ -378,7 +380,11 @@ export async function openNodePool(options: PoolOptions) {
     onChange: (callback: () => void): void => void listeners.push(callback),
     async reconfigure(next: NodesConfig): Promise<void> {
       config = next;
+      const before = new Map(recipes);
       await readRecipes();
+      for (const [image, { digest }] of recipes) {
+        if (before.get(image)?.digest !== digest) forgetFailures(image);
+      }
       passSoon();
     },
     nodes: (): NodeView[] => [...nodes.values()].map(viewOf),
@@ -386,6 +392,11 @@ export async function openNodePool(options: PoolOptions) {
     plan,
     pass,
   };
+
+  /** A mended recipe is built at once, and has all its tries. */
+  function forgetFailures(image: string): void {
+    for (const host of hosts.values()) host.imageFailures.delete(image);
+  }
 
   function imageFailed(host: HostState, image: string, detail: string): void {
     host.building.delete(image);

@@ -66,8 +66,17 @@ export function whyNone(
     .map(([name]) => hosts.get(name)?.building.get(wanted.image))
     .find((building) => building !== undefined);
   if (step !== undefined) return `image ${wanted.image} is being built (${step})`;
+  const failed = connected
+    .map(([name]) => hosts.get(name)?.imageFailures.get(wanted.image))
+    .find((failure) => failure !== undefined);
+  if (failed) {
+    const last = failed.detail.trimEnd().split("\n").at(-1);
+    return `image ${wanted.image} could not be built and is tried again: ${last}`;
+  }
   const booting = nodes.filter((n) => n.body.label === label && n.state === "building").length;
-  if (booting > 0) return `${booting} node(s) of label ${label} boot`;
+  if (booting === 1) return `a node of label ${label} boots`;
+  if (booting > 1) return `${booting} nodes of label ${label} boot`;
+  const most = serving.reduce((sum, [, provider]) => sum + provider.maxNodes, 0);
   const busy = nodes.filter((n) => n.state === "in-use").length;
-  return `all ${busy} nodes are in use, of ${serving.map(([, p]) => p.maxNodes).join(" + ")}`;
+  return `no node of label ${label} is free: ${busy} in use, ${most} at most`;
 }
