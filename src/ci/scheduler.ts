@@ -77,7 +77,9 @@ export async function openScheduler(options: SchedulerOptions) {
     ...options,
     async onDelivered(report) {
       if (report.stage === "start") return;
-      const votes = report.votes.map((vote) => `${vote.label} ${vote.value}`);
+      const votes = report.votes.map(
+        (vote) => `${vote.label} ${vote.value > 0 ? "+" : ""}${vote.value}`,
+      );
       const mark = { step: "voted", atMs: clock.wallMs(), detail: votes.join(", ") };
       for (const build of report.builds) await driver.note(build, mark);
     },

@@ -69,6 +69,7 @@ const showVerb: Verb = {
     const api = await client();
     const build = await api.builds.get(await buildId(api, args[0]));
     const timeline = await api.builds.timeline(build.id);
+    const why = ["waiting", "acquiring"].includes(build.state) ? await whyOf(api, build) : null;
     out.result({ ...build, timeline }, () => {
       const rows = timeline.map((entry) => [
         `+${secondsText(entry.atMs)}`,
@@ -76,10 +77,17 @@ const showVerb: Verb = {
         entry.durationMs === null ? "" : secondsText(entry.durationMs),
         [entry.machine, entry.detail].filter(Boolean).join(" "),
       ]);
-      return [...headLines(out, build), "", out.table(["at", "step", "took", ""], rows)].join("\n");
+      const head = [...headLines(out, build), ...(why === null ? [] : [`it waits: ${why}`])];
+      return [...head, "", out.table(["at", "step", "took", ""], rows)].join("\n");
     });
   },
 };
+
+/** Why a build has not begun, as its pipeline says it. */
+async function whyOf(api: Client, { id }: BuildView): Promise<string | null> {
+  const jobs = (await api.pipelines.list()).flatMap(({ items }) => items.flatMap((i) => i.jobs));
+  return jobs.find(({ build }) => build === id)?.why ?? null;
+}
 
 function headLines(out: Output, build: BuildView): string[] {
   const result = build.result === null ? build.state : resultText(out, build.result);

@@ -102,6 +102,19 @@ test("lease.md §4 the node goes while the rack is made ready: both are had anew
   expect(states).toEqual(["ended", "ended"]);
 });
 
+test("L12 a rack that no host has: the build says so while it waits for a host that may come", async () => {
+  review.push(1);
+  const more = layoutOf(`${checkPipeline}
+- job: { name: deploy, nodeset: one, run: ./run.sh, testenv: { machines: 9 } }
+- project: { name: app, check: { jobs: [ deploy ] } }
+`);
+  const scheduler = await world.start(more);
+  const why = async (): Promise<string | null | undefined> =>
+    (await scheduler?.views.pipelines())?.[0]?.items[0]?.jobs[0]?.why;
+  await soon("the reason", async () => typeof (await why()) === "string");
+  expect(await why()).toBe("asked for count 9, no test environment has more than 2");
+});
+
 test("F-1 revoked by an operator: ABORTED, no vote, the rack is reset", async () => {
   world.executor.hold("deploy", "run");
   review.push(1);

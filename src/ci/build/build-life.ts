@@ -121,7 +121,11 @@ function acquire(
 ): Partial<BuildRecord> {
   const marks: Mark[] = [...record.marks, { step: "node-ready", atMs: event.nodeReadyMs }];
   if (event.rack) {
-    marks.push({ step: "leased", atMs: nowMs, detail: `${event.rack.te} ${event.rack.epoch}` });
+    marks.push({
+      step: "leased",
+      atMs: nowMs,
+      detail: `${event.rack.te}, epoch ${event.rack.epoch}`,
+    });
   }
   return { node: event.node, rack: event.rack, startedMs: nowMs, marks };
 }

@@ -157,3 +157,11 @@ test("F-1 the interruptions stand in the detail", () => {
   const verdict = classify({ ...good, run: exit("run", 1), interruptions: interrupted });
   expect(verdict.detail).toBe("the rack was interrupted: agent anew");
 });
+
+test("F-0 what a shell means by 126 and 127 is said", () => {
+  const detail = (code: number): string | null =>
+    classify({ ...good, run: exit("run", code) }).detail;
+  expect(detail(126)).toBe("the run phase exited with 126: a command is not executable (chmod +x)");
+  expect(detail(127)).toBe("the run phase exited with 127: a command was not found");
+  expect(detail(1)).toBe("the run phase exited with 1");
+});

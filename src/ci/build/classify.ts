@@ -91,7 +91,7 @@ function byJob({ prepare, run, collect }: Ending): Verdict {
   // After a failure a full disk explains it (X-5); after a success it is what post ran into.
   if (collect?.kind === "disk-full") return plain("DISK_FULL", collect.detail);
   if (run.kind === "exited" && run.exitCode !== 0) {
-    return plain("FAILURE", `the run phase exited with ${run.exitCode}`);
+    return plain("FAILURE", `the run phase exited with ${run.exitCode}${shellSays(run.exitCode)}`);
   }
   if (collect?.kind === "timed-out") {
     return plain("POST_FAILURE", "the post phase was stopped at post-timeout");
@@ -100,6 +100,12 @@ function byJob({ prepare, run, collect }: Ending): Verdict {
     return plain("POST_FAILURE", `the post phase exited with ${collect.exitCode}`);
   }
   return plain("SUCCESS", null);
+}
+
+/** What a shell means by these, for whom they are the first thing that goes wrong. */
+function shellSays(exitCode: number): string {
+  if (exitCode === 126) return ": a command is not executable (chmod +x)";
+  return exitCode === 127 ? ": a command was not found" : "";
 }
 
 function succeeded(run: StepOutcome | null): boolean {

@@ -193,6 +193,7 @@ export function openBuildDriver(options: DriverOptions) {
       asked: null,
       view: null,
       held: null,
+      refused: null,
       abort: new AbortController(),
       watching: null,
       tail: Promise.resolve(),
@@ -258,7 +259,8 @@ export function openBuildDriver(options: DriverOptions) {
     },
     live: (id: string): Build | undefined => lives.get(id)?.build,
     lives: (): Build[] => [...lives.values()].map((live) => live.build),
-    why: (id: string): string | null => acquisition.why(id),
+    /** Why a build waits, in words; null if it does not. */
+    why: (id: string): string | null => acquisition.why(id) ?? lives.get(id)?.refused ?? null,
   };
 }
 

@@ -19,6 +19,8 @@ export type Live = {
   /** What the broker last said of it. */
   view: LeaseView | null;
   held: HeldLease | null;
+  /** Why the broker took no request of it yet, in words. */
+  refused: string | null;
   /** Cuts what runs on the node. */
   readonly abort: AbortController;
   watching: AbortController | null;

@@ -39,6 +39,7 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
       try {
         const asked = await racks.ask(rackRequest(record), rackKey(record));
         if (live.build.state !== "waiting") return await release(asked);
+        live.refused = null;
         follow(live, asked);
         await post(live.id, { kind: "asked", lease: asked.id });
         if (signal.aborted) return;
@@ -54,6 +55,7 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
           const why = error.message;
           return post(live.id, { kind: "stop", stop: { kind: "rack-unavailable", why } });
         }
+        live.refused = isRackyardError(error) ? error.message : "the broker does not answer";
         log.warn({ build: live.id, detail: describeError(error) }, "no lease asked");
       }
       await pause(backoffMs(failures, limits.pollMs * 5, limits.heartbeatMs), signal);
@@ -286,6 +288,6 @@ export function rackRequest(record: BuildRecord): LeaseRequestInput {
     priority: priorities[place] ?? "normal",
     takeable: false,
     avoid: { hosts: [...record.avoid.hosts], testenvs: [...record.avoid.testenvs] },
-    holder: { name: `build ${facts.id}`, url: facts.buildUrl },
+    holder: { name: `build ${facts.id.slice(0, 8)}`, url: facts.buildUrl },
   };
 }

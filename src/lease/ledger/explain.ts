@@ -60,7 +60,9 @@ function whyNot(ledger: Ledger, te: TestenvRecord, lease: Lease): Why {
   if (other) return heldBy(te, other);
   if (avoidance(te, lease) > leastAvoidance(ledger, lease)) {
     const untilAt = isoMs(lease.avoidSinceMs + ledger.policy.avoidMs);
-    const text = `${te.id} is free, but to be avoided: it is taken all the same from ${untilAt} on`;
+    const text =
+      `${te.id} is free, but to be avoided: it is taken all the same from ` +
+      `${timeText(untilAt)} on`;
     return { code: "te-avoided", text, te: te.id, untilAt };
   }
   return { code: "te-free", text: `${te.id} is free`, te: te.id };
@@ -78,7 +80,7 @@ function heldBy(te: TestenvRecord, other: Lease): Why {
       };
     case "active": {
       const untilAt = other.state.expiresAt;
-      const text = `${te.id} is leased by ${holder} until ${untilAt} at the latest`;
+      const text = `${te.id} is leased by ${holder} until ${timeText(untilAt)} at the latest`;
       return { code: "te-leased", text, te: te.id, holder, untilAt };
     }
     default:
@@ -90,6 +92,9 @@ function heldBy(te: TestenvRecord, other: Lease): Why {
       };
   }
 }
+
+/** For sentences; `untilAt` beside it is exact. */
+const timeText = (at: string): string => `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
 
 /** Requests before this one that want one of the same TEs and can take it. */
 function ahead(ledger: Ledger, lease: Lease, fitting: readonly TestenvRecord[]): Why[] {
