@@ -32,7 +32,7 @@ export async function runLeaks({ globals, out }: CliContext): Promise<number> {
   return left.length === 0 ? 0 : 1;
 }
 
-function doctorText({ out }: CliContext, rows: readonly Row[]): string {
+export function doctorText({ out }: CliContext, rows: readonly Row[]): string {
   const marks = { ok: "green", warn: "yellow", missing: "red" } as const;
   const width = Math.max(...rows.map(({ name }) => name.length));
   return rows

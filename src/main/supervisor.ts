@@ -7,7 +7,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { launch } from "../base/command.ts";
 import { errorCodes, RackyardError } from "../base/errors.ts";
-import type { ErrorCode } from "../base/errors.ts";
+import type { ErrorCode, FieldFault } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { backoffMs } from "../base/retry.ts";
@@ -156,13 +156,26 @@ export function refusalOf(outFile: string, name: string, exitCode: number): Rack
   const found = /^error: (.*) \(([a-z-]+)\)$/.exec(lines[at] ?? "");
   const code = found?.[2];
   if (found && code && code in errorCodes) {
-    const rest = lines.slice(at + 1).map((line) => line.trim());
-    const more = rest.length === 0 ? {} : { remedy: rest.join("\n  ") };
-    return new RackyardError(code as ErrorCode, `${name}: ${found[1]}`, more);
+    return new RackyardError(code as ErrorCode, `${name}: ${found[1]}`, below(lines.slice(at + 1)));
   }
   const same = Object.entries(errorCodes).find(([, { exit }]) => exit === exitCode);
   return new RackyardError(
     (same?.[0] ?? "internal") as ErrorCode,
     `${name} does not start: ${lines.at(-1) || "it said nothing"}`,
   );
+}
+
+/** The lines below an error, as `tell` in rackyard.ts prints them: wrong places, what to do. */
+function below(lines: readonly string[]): { faults: FieldFault[]; remedy?: string } {
+  const faults: FieldFault[] = [];
+  const rest: string[] = [];
+  for (const line of lines) {
+    const place = /^ {2}(\S+): (.*) \(([a-z-]+)\)$/.exec(line);
+    const last = faults.at(-1);
+    if (place) faults.push({ pointer: place[1]!, detail: place[2]!, code: place[3]! });
+    else if (last && line.startsWith("    "))
+      faults.splice(-1, 1, { ...last, remedy: line.trim() });
+    else rest.push(line.trim());
+  }
+  return { faults, ...(rest.length === 0 ? {} : { remedy: rest.join("\n  ") }) };
 }

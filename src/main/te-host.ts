@@ -51,6 +51,8 @@ async function serve(
     crash.abort(error);
   };
   process.on("uncaughtException", onCrash).on("unhandledRejection", onCrash);
+  const hangUp = (): void => void rereadQuietly(context, places, log);
+  process.on("SIGHUP", hangUp);
   const scope = openScope((task, error) => onCrash({ task, error }));
   try {
     log.info({ version, pid: process.pid, cell: cell.netns }, "te-host starts");
@@ -68,12 +70,23 @@ async function serve(
     await stopAsked(AbortSignal.any([context.signal, crash.signal]));
     log.info({}, "te-host stops; leases and machines stay");
   } finally {
+    process.off("SIGHUP", hangUp);
     await scope.close().catch((error: unknown) => log.error({ err: error }, "not all was closed"));
     process.off("uncaughtException", onCrash).off("unhandledRejection", onCrash);
     await removePidFile(places.pidFile("te-host"));
   }
   if (crash.signal.aborted) throw reasonOf(crash.signal.reason);
   return 0;
+}
+
+/** SIGHUP: what is wrong is told. What racks are made of is taken up at the next start. */
+async function rereadQuietly({ globals }: CliContext, places: Places, log: Log): Promise<void> {
+  try {
+    await readSettings(globals, places);
+    log.info({}, "the configuration is right; a TE host takes it up when it starts");
+  } catch (error) {
+    log.error({ err: error }, "the configuration is wrong: the old one stays");
+  }
 }
 
 function needRoot(): void {

@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -11,7 +12,7 @@ import { endProcess, lives, readPidFile, writePidFile } from "./pid-file.ts";
 import { placesOf } from "./places.ts";
 import type { Places } from "./places.ts";
 import { chooseListeners } from "./server/ports.ts";
-import { keepProgram } from "./supervisor.ts";
+import { keepProgram, refusalOf } from "./supervisor.ts";
 import type { Kept } from "./supervisor.ts";
 
 let directory: string;
@@ -80,6 +81,33 @@ test("surface.md §2 what a program refuses with before it ever served is not tr
     code: "port-taken",
     exitCode: 73,
     message: "server: 127.0.0.1:1 is taken",
+  });
+});
+
+test("surface.md §2 wrong places and remedies of a refusal are handed on, for --json too", async () => {
+  const places = await freshPlaces("places-");
+  mkdirSync(places.log, { recursive: true });
+  const said = `starting
+error: the configuration is wrong: x.yaml:2:3: server.lisen: unknown key (bad-config)
+  x.yaml:2:3: server.lisen: unknown key (unknown-key)
+    did you mean listen?
+  x.yaml:4:1: nodes: must be a map (invalid-type)
+  docs/config.md names every key
+`;
+  await writeFile(places.outFile("server"), said);
+  const refusal = refusalOf(places.outFile("server"), "server", 78);
+  expect(refusal).toMatchObject({
+    code: "bad-config",
+    remedy: "docs/config.md names every key",
+    faults: [
+      {
+        pointer: "x.yaml:2:3",
+        code: "unknown-key",
+        detail: "server.lisen: unknown key",
+        remedy: "did you mean listen?",
+      },
+      { pointer: "x.yaml:4:1", code: "invalid-type", detail: "nodes: must be a map" },
+    ],
   });
 });
 
