@@ -73,6 +73,9 @@ const tokenRevoke: Verb = {
     if (named.length > 1 && !isUuid(given)) {
       fail("usage", `${named.length} tokens have the name ${given}: give the id of one`);
     }
+    if (named.length === 0 && !/^[0-9a-f-]{4,36}$/i.test(given)) {
+      fail("not-found", `there is no token ${given}`, { remedy: "see rackyard token list" });
+    }
     const id = named[0]?.id ?? (await wholeId(given, "token", () => Promise.resolve(all)));
     await api.tokens.revoke(id);
     out.result({ revoked: id }, () => `token ${id.slice(0, 8)} works no more`);

@@ -38,13 +38,13 @@ const listVerb: Verb = {
     });
     out.result(page, () =>
       out.table(
-        ["change", "status", "votes", "project", "owner", "subject"],
+        ["change", "status", "project", "owner", "votes", "subject"],
         page.items.map((change) => [
           `${change.number},${change.patchset}`,
           change.status,
-          votesText(out, change),
           change.project,
           change.owner,
+          votesText(out, change, ""),
           change.subject,
         ]),
       ),
@@ -117,7 +117,14 @@ const recheckVerb: Verb = {
   args: "<number>",
   async run({ client, out }, { args }) {
     const api = await client();
-    const change = await api.changes.comment(numberOf(args[0]), "recheck");
+    const number = numberOf(args[0]);
+    const { status } = await api.changes.get(number);
+    if (status !== "NEW") {
+      const sentence = `change ${number} is ${status.toLowerCase()}: nothing is checked of it`;
+      const remedy = `rackyard change restore ${number}`;
+      fail("change-closed", sentence, status === "ABANDONED" ? { remedy } : {});
+    }
+    const change = await api.changes.comment(number, "recheck");
     out.result(change, () => `change ${change.number}: checks start again`);
   },
 };
@@ -135,11 +142,15 @@ function act(name: "abandon" | "restore", summary: string): Verb {
   };
 }
 
-function votesText(out: Output, change: ChangeView): string {
+/** `Verified +1 (Rackyard CI)`; `by` "" leaves the names out. */
+function votesText(out: Output, change: ChangeView, names?: ""): string {
   return change.votes
     .filter((vote) => vote.value !== 0)
     .map(({ label, value, by }) =>
-      out.style(value > 0 ? "green" : "red", `${label} ${value > 0 ? "+" : ""}${value} (${by})`),
+      out.style(
+        value > 0 ? "green" : "red",
+        `${label} ${value > 0 ? "+" : ""}${value}${names ?? ` (${by})`}`,
+      ),
     )
     .join(" ");
 }

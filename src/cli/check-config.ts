@@ -43,13 +43,20 @@ export function checkConfigVerb(load: () => Promise<ConfigCheck>): Verb {
       out.result({ event: "check-config", ok, ...found }, () =>
         ok
           ? `${file ?? "built-in defaults"}: right\n${layout ?? "no layout yet"}: ` +
-            `${found.pipelines} pipelines, ${found.jobs} jobs, ${found.projects} projects`
+            [
+              counted(found.pipelines, "pipeline"),
+              counted(found.jobs, "job"),
+              counted(found.projects, "project"),
+            ].join(", ")
           : faults.map(faultText).join("\n"),
       );
       return ok ? 0 : wrong;
     },
   };
 }
+
+const counted = (count: number, what: string): string =>
+  `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function faultText({ pointer, detail, code, remedy }: FieldFault): string {
   return `${pointer}: ${detail} (${code})${remedy === undefined ? "" : `\n  ${remedy}`}`;

@@ -106,16 +106,38 @@ const hostShow: Verb = {
   },
 };
 
-/** Every field a line; what has parts as JSON. */
+/** Every field a line; what has several parts, a line each. */
 export function pairs(out: Output, record: object): string {
   const rows = Object.entries(record).filter(([, value]) => value !== null);
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows
-    .map(([name, value]) => {
-      const shown = typeof value === "string" ? value : JSON.stringify(value);
-      return `${out.style("dim", name.padEnd(width))}  ${shown}`;
-    })
+    .flatMap(([name, value]) =>
+      shown(value).map((line, n) => {
+        const head = n === 0 ? name : "";
+        return `${out.style("dim", head.padEnd(width))}  ${line}`;
+      }),
+    )
     .join("\n");
+}
+
+function shown(value: unknown): string[] {
+  if (typeof value === "string") return value.trimEnd().split("\n");
+  if (!Array.isArray(value)) return [inline(value)];
+  if (value.length === 0) return ["none"];
+  const plain = value.every((one) => typeof one !== "object");
+  return plain ? [value.join(", ")] : value.map(inline);
+}
+
+/** `name te1-n0, power off`; a sentence for people says it all alone. */
+function inline(value: unknown): string {
+  if (value === null) return "–";
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(inline).join(" ");
+  if (typeof value !== "object") return typeof value === "string" ? value : JSON.stringify(value);
+  if ("text" in value && typeof value.text === "string") return value.text;
+  return Object.entries(value)
+    .filter(([, part]) => part !== null)
+    .map(([name, part]) => `${name} ${inline(part)}`)
+    .join(", ");
 }
 
 export function stateText(out: Output, state: string): string {

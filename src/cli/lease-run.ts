@@ -16,6 +16,7 @@ import type { HeldLease } from "../lease/holder/holder.ts";
 import type { LeaseRequestInput, LeaseView } from "../model/lease.ts";
 import { secondsOf, textOption } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
+import { timeText } from "./output.ts";
 import type { Input } from "./program.ts";
 import { findProgram, writeRackFiles } from "./rack-files.ts";
 
@@ -94,7 +95,7 @@ async function lend(
   });
   status.lease = held.id;
   try {
-    const until = `until ${held.expiresAt} at the latest`;
+    const until = `until ${timeText(held.expiresAt)} at the latest`;
     context.out.talk(`lease ${held.id.slice(0, 8)}: ${held.te} (epoch ${held.epoch}) ${until}`);
     status.exitCode = await runOn(context, command, held, signals);
     if (!held.lost.aborted) return;
@@ -212,11 +213,13 @@ export function waitingText(view: LeaseView): string {
   if (view.state !== "waiting") return view.state;
   const place = view.place === undefined ? "waiting" : `place ${view.place}`;
   const why = view.why?.map(({ text }) => text).slice(0, 2) ?? [];
-  const start = view.predictedStart;
-  const when = start
-    ? [`start expected about ${clockText(start.likelyAt)}, by ${clockText(start.latestAt)}`]
-    : [];
-  return [place, ...why, ...when].join("; ");
+  const start = startText(view);
+  return [place, ...why, ...(start ? [start] : [])].join("; ");
+}
+
+export function startText({ predictedStart: start }: LeaseView): string | undefined {
+  if (!start) return undefined;
+  return `start expected about ${clockText(start.likelyAt)}, by ${clockText(start.latestAt)}`;
 }
 
 /** Minutes are as exact as a forecast is. */

@@ -6,8 +6,8 @@ import type { Client } from "../api/client.ts";
 import type { LeaseView } from "../model/lease.ts";
 import { flagOption, textOption, wholeId } from "./arguments.ts";
 import { pairs, stateText } from "./fleet.ts";
-import { runWithLease, waitingText } from "./lease-run.ts";
-import { agoText } from "./output.ts";
+import { runWithLease, startText } from "./lease-run.ts";
+import { agoText, timeText } from "./output.ts";
 import type { Output } from "./output.ts";
 import type { Program, Verb } from "./program.ts";
 
@@ -74,7 +74,7 @@ const listVerb: Verb = {
 };
 
 function listText(out: Output, leases: readonly LeaseView[]): string {
-  return out.table(
+  const table = out.table(
     ["lease", "state", "holder", "te", "epoch", "asked", "about"],
     leases.map((lease) => [
       lease.id.slice(0, 8),
@@ -86,12 +86,21 @@ function listText(out: Output, leases: readonly LeaseView[]): string {
       aboutText(lease),
     ]),
   );
+  const waiting = leases.filter(({ state }) => state === "waiting");
+  return [table, ...waiting.flatMap(reasonLines)].join("\n");
+}
+
+/** Below the table, where a sentence has room: which rack, who has it, until when. */
+function reasonLines(lease: LeaseView): string[] {
+  const start = startText(lease);
+  const lines = [...(lease.why ?? []).map(({ text }) => text), ...(start ? [start] : [])];
+  return ["", `${lease.id.slice(0, 8)} waits:`, ...lines.map((line) => `  ${line}`)];
 }
 
 function aboutText(lease: LeaseView): string {
-  if (lease.state === "waiting") return waitingText(lease);
+  if (lease.state === "waiting") return `place ${lease.place ?? "?"}`;
   if (lease.state === "ended") return `${lease.reason} ${agoText(lease.endedAt, Date.now())}`;
-  return lease.expiresAt === undefined ? "" : `until ${lease.expiresAt} at the latest`;
+  return lease.expiresAt === undefined ? "" : `until ${timeText(lease.expiresAt)}`;
 }
 
 async function leaseOf(api: Client, text: string | undefined): Promise<LeaseView> {
@@ -123,8 +132,8 @@ const whyVerb: Verb = {
     out.result({ id, state, place, predictedStart, why }, () => {
       if (state !== "waiting") return `${id} does not wait: it is ${state}`;
       const start = predictedStart
-        ? `start between ${predictedStart.earliestAt} and ${predictedStart.latestAt}, ` +
-          `likely ${predictedStart.likelyAt}`
+        ? `start between ${timeText(predictedStart.earliestAt)} and ` +
+          `${timeText(predictedStart.latestAt)}, likely ${timeText(predictedStart.likelyAt)}`
         : "nobody can say when it starts";
       return [`place ${place ?? "?"}; ${start}`, ...why.map(({ text }) => `  ${text}`)].join("\n");
     });

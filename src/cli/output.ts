@@ -27,7 +27,11 @@ export type Output = {
 };
 
 export type Streams = {
-  readonly stdout: { write(data: string | Uint8Array): unknown; readonly isTTY?: boolean };
+  readonly stdout: {
+    write(data: string | Uint8Array): unknown;
+    readonly isTTY?: boolean;
+    readonly columns?: number;
+  };
   readonly stderr: { write(data: string): unknown; readonly isTTY?: boolean };
 };
 
@@ -57,44 +61,62 @@ export function openOutput(
       if (!options.json || attended) streams.stderr.write(`${text}\n`);
     },
     style,
-    table: (columns, rows) => tableText(columns, rows, style),
+    table: (columns, rows) =>
+      tableText(columns, rows, style, streams.stdout.isTTY ? streams.stdout.columns : undefined),
   };
 }
 
-/** Two spaces between columns; the last one is not padded. */
+/** Two spaces between columns; the last one is not padded, but cut at a terminal's edge. */
 function tableText(
   columns: readonly string[],
   rows: readonly (readonly string[])[],
   style: Output["style"],
+  terminalColumns?: number,
 ): string {
   if (rows.length === 0) return style("dim", "none");
   const widths = columns.map((column, n) =>
     Math.max(column.length, ...rows.map((row) => widthOf(row[n] ?? ""))),
   );
+  const before = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0);
+  const room = Math.max(LEAST_ROOM, (terminalColumns ?? Infinity) - before);
   const put = (cells: readonly string[]): string =>
     cells
-      .map((cell, n) => (n === cells.length - 1 ? cell : padTo(cell, widths[n] ?? 0)))
+      .map((cell, n) => (n === cells.length - 1 ? cutTo(cell, room) : padTo(cell, widths[n] ?? 0)))
       .join("  ")
       .trimEnd();
   const head = put(columns.map((column) => column.toUpperCase()));
   return [style("dim", head), ...rows.map((row) => put(row))].join("\n");
 }
 
+/** Columns that the last cell has, however narrow the terminal is. */
+const LEAST_ROOM = 16;
+
+/** Colours go when it is cut: they would not end. */
+const cutTo = (cell: string, width: number): string =>
+  widthOf(cell) <= width ? cell : `${stripVTControlCharacters(cell).slice(0, width - 1)}…`;
+
 const widthOf = (cell: string): number => stripVTControlCharacters(cell).length;
 const padTo = (cell: string, width: number): string =>
   cell + " ".repeat(Math.max(0, width - widthOf(cell)));
 
-/** `1 h 5 min`, `12 min`, `3.4 s`: as long as people care. */
+/** `90 days`, `1 h 5 min`, `12 min`, `3.4 s`: as exact as people care. */
 export function spanText(ms: number): string {
   if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
   if (ms < 120_000) return `${Math.round(ms / 1_000)} s`;
   const minutes = Math.round(ms / 60_000);
+  if (minutes >= 2 * 1_440) return `${Math.round(minutes / 1_440)} days`;
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** Where steps are compared: always in seconds. */
 export function secondsText(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
+}
+
+/** `10:38:36 UTC`, with the day where it is not today's: to the second, as people compare. */
+export function timeText(at: string, nowMs = Date.now()): string {
+  const today = at.slice(0, 10) === new Date(nowMs).toISOString().slice(0, 10);
+  return `${today ? "" : `${at.slice(0, 10)} `}${at.slice(11, 19)} UTC`;
 }
 
 /** How long ago, or until, seen from `nowMs`. */

@@ -17,6 +17,7 @@ function sample() {
         return Promise.resolve(words === "thing no" ? 1 : undefined);
       },
     });
+  program.noun("thing", "Things");
   add("thing list");
   add("thing show", { args: "<name>" });
   add("thing no");
@@ -69,6 +70,10 @@ test("surface.md §2 help everywhere, each with an example, is exit 0 on stdout"
   }
   await run("help", "thing", "list");
   expect(text.out).toContain("Example:\n  rackyard thing list example");
+  await run("help", "thing");
+  expect(text.out).toContain("Examples:\n  rackyard thing list example\n  rackyard thing show");
+  await run("lend", "list", "--help");
+  expect(text.out.split("Global Options:")[1]).not.toContain("--limit");
 });
 
 test("surface.md §2 what follows -- is a command, whatever its words are", async () => {

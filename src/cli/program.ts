@@ -4,6 +4,7 @@
  * example everywhere; what follows `--` is handed over untouched.
  */
 import { Command, CommanderError } from "commander";
+import type { Option } from "commander";
 import { fail } from "../base/errors.ts";
 import { contextOf, globalsOf } from "./context.ts";
 import type { CliContext } from "./context.ts";
@@ -51,6 +52,7 @@ type Act = (surroundings: Surroundings, rest: readonly string[]) => Promise<numb
 
 export function openProgram(version: string): Program {
   const root = new Command("rackyard");
+  const examples = new Map<Command, string[]>();
   let chosen: Act = () => Promise.resolve(0);
   setUp(root, version);
 
@@ -71,8 +73,9 @@ export function openProgram(version: string): Program {
         command.option(flags, text, standard);
       }
       if (verb.takesCommand) command.usage("[options] -- COMMAND [ARGUMENT…]");
-      const lines = verb.example.split("\n").map((line) => `  ${line}`);
-      command.addHelpText("after", `\nExample:\n${lines.join("\n")}`);
+      const lines = verb.example.split("\n");
+      command.addHelpText("after", ["\nExample:", ...lines.map(indented)].join("\n"));
+      if (command.parent) examples.get(command.parent)?.push(lines[0]!);
       command.allowExcessArguments(false);
       command.action(() => {
         chosen = async (surroundings, rest) => {
@@ -88,7 +91,10 @@ export function openProgram(version: string): Program {
       });
     },
     noun(name, summary) {
-      find(root, name).summary(summary).description(sentence(summary));
+      const command = find(root, name).summary(summary).description(sentence(summary));
+      const lines: string[] = [];
+      examples.set(command, lines);
+      command.addHelpText("after", () => ["\nExamples:", ...lines.map(indented)].join("\n"));
     },
     async run(argv, surroundings) {
       const { streams } = surroundings;
@@ -128,10 +134,17 @@ function setUp(root: Command, version: string): void {
   root.configureHelp({
     showGlobalOptions: true,
     sortSubcommands: false,
+    // what the program itself takes; a noun's own options (lease … -- COMMAND) are not its verbs'
+    visibleGlobalOptions: (command) =>
+      command.parent ? root.createHelp().visibleOptions(root).filter(isGlobal) : [],
     styleTitle: (text) => text,
     subcommandTerm: (command) => command.name(),
   });
 }
+
+const isGlobal = ({ long }: Option): boolean => long !== "--help";
+
+const indented = (line: string): string => (line === "" ? "" : `  ${line}`);
 
 /** With and without `--json` alike: faults of usage go to stderr, help to stdout. */
 function configureOutput(command: Command, streams: Streams): void {

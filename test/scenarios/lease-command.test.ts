@@ -272,7 +272,9 @@ test("must-hold 9: lease list and lease why say who has which TE until when", as
   await teIs("leased");
   const second = await calls.ask({ durationSeconds: 600, holder: { name: "patient" } }, "p");
   const listed = await rackyard(["lease", "list"]).done();
-  expect(listed.stdout).toMatch(/patient .* place 1; here:1 is leased by greedy until/);
+  expect(listed.stdout).toMatch(
+    /patient .* place 1\n[^]* waits:\n {2}here:1 is leased by greedy until/,
+  );
   const why = await rackyard(["lease", "why", second.id.slice(0, 8)]).done();
   expect(why.stdout).toMatch(/place 1; start between .*\n {2}here:1 is leased by greedy until/);
   const json = await rackyard(["lease", "list", "--json"]).done();

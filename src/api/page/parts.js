@@ -317,7 +317,7 @@ export const buildColumns = [
   { name: "Job" },
   { name: "Result" },
   { name: "Attempt", class: "num wide" },
-  { name: "Took", class: "num" },
+  { name: "Took", class: "num wide" },
   { name: "When", class: "tight wide" },
 ];
 

@@ -126,7 +126,7 @@ function onTheWay(pipelines) {
     { name: "Change" },
     { name: "Project" },
     { name: "Pipeline", class: "wide" },
-    { name: "Job" },
+    { name: "Job", class: "tight" },
     { name: "State" },
     { name: "Why", class: "wide" },
   ];
