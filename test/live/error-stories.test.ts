@@ -2,6 +2,9 @@
  * What goes wrong in a job or around it, on real nodes and racks (must-hold 5, 9 and 10): each
  * story by its real input, told to people as docs/errors.md says.
  */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../../src/base/wait.ts";
 import type { LeaseView } from "../../src/model/lease.ts";
@@ -9,11 +12,12 @@ import { calibrateBoot } from "./calibrate.ts";
 import { openYard } from "./yard.ts";
 import type { Yard } from "./yard.ts";
 
-const job = (name: string, more = ""): string => `
+// only the job that hangs meets its timeout, however slow the machine is
+const job = (name: string, more = "", { label = "worker", timeout = 240 } = {}): string => `
 - job:
     name: ${name}
-    nodeset: { nodes: [ { name: node, label: worker } ] }
-    timeout: 20
+    nodeset: { nodes: [ { name: node, label: ${label} } ] }
+    timeout: ${timeout}
     attempts: 2
     run: ./check
 ${more}- project:
@@ -34,6 +38,9 @@ cat /bin/bash /bin/bash >/home/ci/more; echo never`,
 printf '\\0\\0\\0\\0\\0\\20\\0\\0'; head -c 480 /dev/zero; printf '/etc/shadow'; head -c 65013 /dev/zero; } >evil
 ssh "$gate" copyseed "$N" <evil`,
   rack: `${gate}ssh "$gate" virsh list --all; sleep 12`,
+  // longer than a host may be silent
+  gone: `${gate}ssh "$gate" virsh list --all; sleep 75`,
+  odd: `true`,
 };
 const script = (name: keyof typeof scripts): string =>
   `#!/bin/bash\nset -euo pipefail\n${scripts[name]}\n`;
@@ -41,18 +48,39 @@ const script = (name: keyof typeof scripts): string =>
 describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: stories of errors", () => {
   let yard: Yard;
   let boot: number;
+  let recipe: string;
   beforeAll(async () => {
     boot = await calibrateBoot();
-    yard = await openYard({ set: ["teHost.kinds.two.count=1"] });
-    const layout =
-      job("hang") + job("fill") + job("slow") + job("image", racked) + job("rack", racked);
+    recipe = await mkdtemp(join(tmpdir(), "stories-recipe-"));
+    const build = "#!/bin/sh\necho step: tools\necho no package nosuchthing >&2\nexit 1\n";
+    await writeFile(join(recipe, "build"), build, { mode: 0o755 });
+    yard = await openYard({
+      set: [
+        "teHost.kinds.two.count=1",
+        "nodes.images.broken.driver=mmdebstrap",
+        `nodes.images.broken.recipe=${recipe}`,
+        "nodes.labels.odd.image=broken",
+        "nodes.labels.odd.minReady=0",
+        'nodes.providers.here.labels=["worker","odd"]',
+      ],
+    });
+    const layout = [
+      job("hang", "", { timeout: 20 }) +
+        job("fill") +
+        job("slow") +
+        job("odd", "", { label: "odd" }),
+      job("image", racked) + job("rack", racked) + job("gone", racked),
+    ].join("");
     const reloaded = await yard.layout("stories.yaml", layout);
     if (reloaded.exitCode !== 0) throw new Error(reloaded.stderr);
     for (const name of Object.keys(scripts) as (keyof typeof scripts)[]) {
       await yard.content(name, { check: script(name) });
     }
   });
-  afterAll(() => yard[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await yard[Symbol.asyncDispose]();
+    await rm(recipe, { recursive: true, force: true });
+  });
 
   const pushed = async (project: string): Promise<number> =>
     (await yard.push(project, { files: { note: `${Date.now()}\n` } })).number;
@@ -119,12 +147,21 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: stories of errors", () 
     expect(why?.holder).toMatch(/^build /);
     expect(Date.parse(why?.untilAt ?? "")).toBeGreaterThan(Date.now());
     for (const number of numbers) {
-      expect((await yard.voted(number, 120)).votes).toMatchObject([{ value: 1 }]);
+      await yard.voted(number, 120);
+      expect(await yard.builds(number)).toMatchObject([{ result: "SUCCESS", errorDetail: null }]);
+      expect((await yard.change(number)).votes).toMatchObject([{ value: 1 }]);
     }
   });
 
-  test("must-hold 10: the host is gone in the middle: the build is tried again, and then succeeds", async () => {
-    const number = await pushed("rack");
+  test("N-4 an image whose recipe fails: NODE_FAILURE with the recipe's last words, −1", async () => {
+    const { change, builds, report } = await story("odd");
+    expect(change.votes).toMatchObject([{ value: -1 }]);
+    expect(builds).toMatchObject([{ result: "NODE_FAILURE", attempt: 1 }]);
+    expect(report).toMatch(/- odd http\S+ : NODE_FAILURE[\s\S]*exit 1: no package nosuchthing/);
+  });
+
+  test("must-hold 10: the host is gone in the middle: TE_LOST, tried again, and then success", async () => {
+    const number = await pushed("gone");
     await until(async () => (await yard.builds(number))[0]?.state === "running", {
       timeoutMs: boot * 60,
       what: "the build to run",
@@ -133,18 +170,26 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: stories of errors", () 
     const host = processes.find(({ name }) => name === "te-host");
     process.kill(host?.pid ?? -1, "SIGSTOP");
     try {
-      await until(
-        async () => {
-          const { items } = await yard.json<{ items: { state: string }[] }>("host", "list");
-          return items.some(({ state }) => state !== "connected");
-        },
-        { timeoutMs: 90_000, everyMs: 1_000, what: "the host to be suspect" },
-      );
+      await until(async () => (await yard.builds(number)).some((one) => one.attempt === 2), {
+        timeoutMs: 180_000,
+        everyMs: 1_000,
+        what: "the second attempt",
+      });
+      const { items } = await yard.json<{ items: { state: string }[] }>("host", "list");
+      expect(items).toMatchObject([{ state: "lost" }]);
+      const over = await yard.json<{ items: LeaseView[] }>("lease", "list", "--in", "ended");
+      expect(over.items[0]).toMatchObject({ reason: "te-lost", testenvs: [{ id: "here:1" }] });
+      expect((await yard.status()).health).toBe("failing");
     } finally {
       process.kill(host?.pid ?? -1, "SIGCONT");
     }
     const change = await yard.voted(number, 160);
     expect(change.votes).toMatchObject([{ value: 1 }]);
-    expect((await yard.builds(number))[0]).toMatchObject({ result: "SUCCESS" });
+    const builds = await yard.builds(number);
+    expect(builds.map(({ attempt, result }) => [attempt, result])).toEqual([
+      [2, "SUCCESS"],
+      [1, "TE_LOST"],
+    ]);
+    expect(change.comments.at(-1)?.text).toContain("TE_LOST");
   });
 });

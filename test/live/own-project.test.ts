@@ -3,7 +3,10 @@
  * succeeds and one that fails, a job with a rack, a conflict, a commit without Change-Id, and a
  * second user. By the command line and git alone.
  */
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { until } from "../../src/base/wait.ts";
 import { openYard } from "./yard.ts";
 import type { Yard } from "./yard.ts";
 
@@ -24,6 +27,9 @@ const layout = `
 - project:
     name: racked
     check: { jobs: [ hello-rack ] }
+- project:
+    name: plain
+    check: { jobs: [ noop ] }
 `;
 const rack = `#!/bin/bash
 set -euo pipefail
@@ -45,6 +51,7 @@ beforeAll(async () => {
   if (reloaded.exitCode !== 0) throw new Error(reloaded.stderr);
   await yard.content("hello", { check: yes });
   await yard.content("racked", { rack });
+  await yard.content("plain", { README: "plain\n" });
 });
 afterAll(() => yard[Symbol.asyncDispose]());
 
@@ -74,6 +81,29 @@ test("must-hold 4: a job with a rack powers its machines on and sees them run", 
   expect(await (await yard.read(`${path}rack/console-te1-n0.log`)).text()).toContain("iPXE");
 });
 
+test("must-hold 5: two pushes at once, and a series of 3 in one, are a change each with a vote", async () => {
+  const [one, two] = await Promise.all(
+    ["one", "two"].map((name) => yard.push("plain", { files: { [name]: name } })),
+  );
+  const said = await yard.clone("plain", async (git) => {
+    for (const n of ["a", "b", "c"]) {
+      const words = ["-m", `Part ${n}`, "-m", `Change-Id: I${n.repeat(40)}`];
+      await git("commit", "--quiet", "--allow-empty", ...words);
+    }
+    return git("push", "origin", "HEAD:refs/for/master");
+  });
+  const series = [...said.matchAll(/remote: change (\d+) patchset 1: Part/g)].map(([, n]) =>
+    Number(n),
+  );
+  expect(series).toHaveLength(3);
+  expect((await yard.change(series[2]!)).dependsOn).toEqual([series[1]]);
+  const numbers = [one!.number, two!.number, ...series];
+  expect(new Set(numbers).size).toBe(5);
+  for (const number of numbers) {
+    expect((await yard.voted(number)).votes).toMatchObject([{ label: "Verified", value: 1 }]);
+  }
+});
+
 test("must-hold 5: a conflict names the files, and a commit without Change-Id the cure", async () => {
   const { number } = await yard.push("hello", { files: { check: "#!/bin/sh\necho mine\n" } });
   expect((await yard.voted(number)).votes).toMatchObject([{ value: 1 }]);
@@ -88,6 +118,33 @@ test("must-hold 5: a conflict names the files, and a commit without Change-Id th
     await git("push", "origin", "HEAD:refs/for/master");
   });
   await expect(push).rejects.toThrow(/has no Change-Id[\s\S]*commit-msg/);
+});
+
+test("surface.md §2 SIGHUP reads configuration again; a wrong one is refused and nothing dies", async () => {
+  const pidsOf = async (): Promise<(number | undefined)[]> => {
+    const { processes } = await yard.status();
+    return ["server", "te-host"].map((name) => processes.find((one) => one.name === name)?.pid);
+  };
+  const before = await pidsOf();
+  const path = join(yard.state, "rackyard.yaml");
+  const toldOf = async (program: string, text: string): Promise<void> => {
+    const log = join(yard.state, "log", `${program}.jsonl`);
+    const told = async (): Promise<boolean> => (await readFile(log, "utf8")).includes(text);
+    await until(told, { timeoutMs: 30_000, everyMs: 100, what: `${program}: ${text}` });
+  };
+  try {
+    await writeFile(path, "server:\n  lisen: []\n");
+    process.kill(yard.ready.pid, "SIGHUP");
+    await toldOf("server", "the old ones stay");
+    await toldOf("te-host", "the old one stays");
+    const refused = await yard.cli("reload");
+    expect(refused.exitCode).toBe(78);
+    expect(refused.stderr).toContain("rackyard.yaml:2:3: server.lisen: unknown key");
+  } finally {
+    await rm(path, { force: true });
+  }
+  expect((await yard.cli("reload")).exitCode).toBe(0);
+  expect(await pidsOf()).toEqual(before);
 });
 
 test("surface.md §6 a second user pushes changes, but no branch; a wrong token does nothing", async () => {

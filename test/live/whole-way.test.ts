@@ -3,11 +3,12 @@
  * its own, logs home, vote cast, rack proved clean; then nothing is left of it all.
  */
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { run } from "../../src/base/command.ts";
+import { processesWith } from "../../src/hypervisor/process-scan.ts";
 import { until } from "../../src/base/wait.ts";
 import type { BuildView } from "../../src/model/build.ts";
 import { verifyCertificate } from "../../src/model/certificate.ts";
@@ -19,6 +20,7 @@ import type { Yard } from "./yard.ts";
 
 let yard: Yard;
 let build: BuildView;
+let epochBefore: string;
 
 beforeAll(async () => {
   yard = await openYard({ set: ["teHost.kinds.two.count=1"] });
@@ -39,6 +41,7 @@ const fileOf = async (path: string): Promise<Response> => {
 test("N-1 X-3 R-2 a pushed change gets a node and a rack, boots it, and a vote of +1", async () => {
   const before = await lists<TestenvView>("te", "list");
   expect(before.map(({ state }) => state)).toEqual(["ready"]);
+  epochBefore = before[0]?.epoch ?? "";
   const patch = join(exampleDirectory, "good.patch");
   const { number } = await yard.push("tinyrack-node", { patch, subject: "Say more" });
   const change = await yard.voted(number);
@@ -89,6 +92,7 @@ test("L5 H-8.2 the rack is ready again under its signed certificate; node and ma
     { timeoutMs: 30_000, what: "the rack to be ready" },
   );
   expect(te).toMatchObject({ lease: null, epoch: build.epoch });
+  expect(BigInt(te.epoch)).toBeGreaterThan(BigInt(epochBefore));
   const lease = await yard.json<LeaseView>("lease", "show", build.lease ?? "");
   expect(lease).toMatchObject({ state: "ended", reason: "released" });
   const certificate = (await (await fileOf("rack/certificate.json")).json()) as Certificate;
@@ -100,6 +104,11 @@ test("L5 H-8.2 the rack is ready again under its signed certificate; node and ma
     what: "the build's node to be gone",
   });
   expect(te.machineList.map(({ power }) => power)).toEqual(["off", "off", "off"]);
+  const netns = (await yard.status()).hosts[0]?.cell.netns ?? "none";
+  const inCell = (await run("ip", ["netns", "pids", netns])).stdout.split("\n").map(Number);
+  const racks = processesWith(/^qemu-system/, "guest=").filter((pid) => inCell.includes(pid));
+  const names = await Promise.all(racks.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8")));
+  expect(names.filter((line) => /guest=(?:seed_|baremetal)/.test(line))).toEqual([]);
 });
 const isOurs = ({ id }: { id: string }): boolean => id === build.node;
 
@@ -114,6 +123,13 @@ test("must-hold 11: after down nothing is left of it, and with --purge no state"
   const down = await yard.json<{ left: unknown[] }>("down", "--purge");
   expect(down.left).toEqual([]);
   expect(existsSync(yard.state)).toBe(false);
+  const id = (host?.cell.netns ?? "ry-none").slice("ry-".length);
+  const links = (await run("ip", ["-o", "link"])).stdout;
+  expect(links).not.toContain(id);
+  const groups = await readdir("/sys/fs/cgroup", { recursive: true }).catch(() => []);
+  expect(groups.filter((name) => name.includes(id))).toEqual([]);
+  const leaked = await yard.json<{ left: { name: string; why: string }[] }>("doctor", "--leaks");
+  expect(leaked.left.filter(({ name, why }) => `${name} ${why}`.includes(id))).toEqual([]);
   const names = (await run("ip", ["netns", "list"])).stdout;
   expect(names).not.toContain(host?.cell.netns ?? "none");
   const routes = (await run("ip", ["-4", "route"])).stdout;
