@@ -6,6 +6,7 @@
 import type { z } from "@hono/zod-openapi";
 import { errorCodes, isRackyardError, RackyardError } from "../base/errors.ts";
 import type { ErrorCode, FieldFault } from "../base/errors.ts";
+import { schemaWords } from "../base/schema-words.ts";
 
 export type Problem = {
   readonly type: "about:blank";
@@ -70,7 +71,7 @@ export function faultsOf(part: string, issues: readonly z.core.$ZodIssue[]): Fie
         remedy: "leave it out; /v1/openapi.json lists what is",
       }));
     }
-    return [{ pointer, code: issue.code.replaceAll("_", "-"), detail: issue.message }];
+    return [{ pointer, code: issue.code.replaceAll("_", "-"), detail: schemaWords(issue) }];
   });
 }
 

@@ -7,6 +7,7 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import type { Document, Node } from "yaml";
 import type { z } from "zod";
 import type { FieldFault } from "./errors.ts";
+import { schemaWords } from "./schema-words.ts";
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
 
@@ -75,7 +76,7 @@ function faultsOf(yaml: YamlFile, issue: z.core.$ZodIssue): FieldFault[] {
     faultAt(
       yaml.placeOf(issue.path),
       issue.code.replaceAll("_", "-"),
-      `${name(issue.path)}: ${issue.message}, found ${shown}`,
+      `${name(issue.path)}: ${schemaWords(issue)}, found ${shown}`,
     ),
   ];
 }

@@ -118,14 +118,22 @@ const recheckVerb: Verb = {
   async run({ client, out }, { args }) {
     const api = await client();
     const number = numberOf(args[0]);
-    const { status } = await api.changes.get(number);
+    const { status, patchset } = await api.changes.get(number);
     if (status !== "NEW") {
       const sentence = `change ${number} is ${status.toLowerCase()}: nothing is checked of it`;
       const remedy = `rackyard change restore ${number}`;
       fail("change-closed", sentence, status === "ABANDONED" ? { remedy } : {});
     }
+    // P-3: what is under way goes on, a comment does not begin it twice
+    const underWay = (await api.pipelines.list())
+      .filter(({ items }) => items.some((i) => i.change === number && i.patchset === patchset))
+      .map(({ name }) => name);
     const change = await api.changes.comment(number, "recheck");
-    out.result(change, () => `change ${change.number}: checks start again`);
+    out.result(change, () =>
+      underWay.length === 0
+        ? `change ${number}: checks start again`
+        : `change ${number} is under way in ${underWay.join(", ")} already: that goes on`,
+    );
   },
 };
 

@@ -84,15 +84,15 @@ nodes:
   );
   expect(await faultsOf({ set: ["leases.graceSeconds=0", "nonsense", "archive.keepDays.x=1"] }))
     .toMatchInlineSnapshot(`
-    [
-      "--set nonsense must be key=value, e.g. server.anonymousRead=off",
-      "--set archive.keepDays.x=1 archive.keepDays is no map",
-      "rackyard.yaml:2:13 server.listen.0: must be address:port, found "nowhere"",
-      "rackyard.yaml:3:3 server.lisen: unknown key",
-      "rackyard.yaml:4:22 archive.keepDays: Invalid input: expected number, received string, found "soon"",
-      "--set leases.graceSeconds leases.graceSeconds: Too small: expected number to be >=1, found 0",
-    ]
-  `);
+      [
+        "--set nonsense must be key=value, e.g. server.anonymousRead=off",
+        "--set archive.keepDays.x=1 archive.keepDays is no map",
+        "rackyard.yaml:2:13 server.listen.0: must be address:port, found "nowhere"",
+        "rackyard.yaml:3:3 server.lisen: unknown key",
+        "rackyard.yaml:4:22 archive.keepDays: must be a number, found "soon"",
+        "--set leases.graceSeconds leases.graceSeconds: must be at least 1, found 0",
+      ]
+    `);
   await write(
     "rackyard.yaml",
     `nodes:

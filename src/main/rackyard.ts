@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { describeError, isRackyardError } from "../base/errors.ts";
 import { addAdminCommands } from "../cli/admin.ts";
 import { addBuildCommands } from "../cli/build.ts";
+import { asCalled } from "../cli/called.ts";
 import { addChangeCommands } from "../cli/change.ts";
 import { addFleetCommands } from "../cli/fleet.ts";
 import { addLeaseCommands } from "../cli/lease.ts";
@@ -79,7 +80,8 @@ function tell(error: unknown, json: boolean): number {
   }
   if (known?.cause !== undefined) lines.push(`  because: ${describeError(known.cause)}`);
   if (remedy) lines.push(`  ${remedy}`);
-  process.stderr.write(`${lines.join("\n")}\n`);
+  const text = asCalled(lines.join("\n"), process.env["RACKYARD_CALLED"]);
+  process.stderr.write(`${text}\n`);
   return known?.exitCode ?? 70;
 }
 

@@ -139,7 +139,7 @@ test("surface §7 every fault at once, with file, line, column, path, found and 
       "7:35 bad-value pipeline.success.local.Verified: must be a vote, a whole number from -2 to 2, found 3",
       "7:46 not-supported-yet pipeline.success.local.submit: is not supported yet; allowed: labels and their values, found true",
       "11:5 unknown-key job.nodset: unknown key "nodset"; allowed: name, description, parent, nodeset, voting, attempts, timeout, post-timeout, required-projects, vars, run-in, pre-run, run, post-run, cleanup-run, testenv (did you mean nodeset?)",
-      "12:14 invalid-type job.timeout: expected number, received string, found "soon"",
+      "12:14 invalid-type job.timeout: must be a number, found "soon"",
       "13:5 not-supported-yet job.abstract: abstract is Zuul's, but this version does not have it; allowed: name, description, parent, nodeset, voting, attempts, timeout, post-timeout, required-projects, vars, run-in, pre-run, run, post-run, cleanup-run, testenv (remove abstract: what it asks for would not happen)",
       "14:27 unknown-job job.parent: there is no job "nobody"; there are: b, a",
       "14:73 unknown-node-label job.nodeset.label: there is no node label "wrker"; there are: worker, big (did you mean worker?)",
@@ -147,7 +147,7 @@ test("surface §7 every fault at once, with file, line, column, path, found and 
       "16:23 not-supported-yet project.templates: templates is Zuul's, but this version does not have it; allowed: name, description (remove templates: what it asks for would not happen)",
       "16:41 unknown-pipeline project.chek: there is no pipeline "chek"; there are: check (did you mean check?)",
       "16:57 unknown-job project.chek.jobs[0]: there is no job "bb"; there are: b, a, noop (did you mean b?)",
-      "16:76 invalid-type project.chek.jobs[1].a.voting: expected boolean, received string, found "perhaps"",
+      "16:76 invalid-type project.chek.jobs[1].a.voting: must be true or false, found "perhaps"",
       "17:3 not-supported-yet item 6: secret is Zuul's, but this version does not have it; allowed: pipeline, job, nodeset, project (remove secret: what it asks for would not happen)",
     ]
   `);

@@ -9,6 +9,7 @@ import type { z } from "zod";
 import { fail } from "../../base/errors.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
+import { schemaWords } from "../../base/schema-words.ts";
 import { faultAt, parseYaml } from "../../base/yaml-file.ts";
 import type { Place, YamlFile } from "../../base/yaml-file.ts";
 import {
@@ -231,7 +232,7 @@ function issueFaults(
     faultAt(
       yaml.placeOf(path),
       found === undefined ? "missing-key" : code,
-      `${pathText(path)}: ${issue.message.replace(/^Invalid input: /, "")}, found ${shown(found)}`,
+      `${pathText(path)}: ${schemaWords(issue)}, found ${shown(found)}`,
       near || undefined,
     ),
   ];

@@ -200,18 +200,18 @@ async function giveBack(calls: LeaseCalls, lease: LeaseKey): Promise<LeaseView |
 
 function endedError(view: LeaseView): RackyardError {
   const reason = view.reason ?? view.state;
-  const sentence = `lease ${view.id} has ended: ${reason}${because[reason] ?? ""}`;
+  const sentence = `lease ${view.id} has ended: ${because[reason] ?? reason}`;
   if (reason === "wait-timeout") return new RackyardError("wait-timeout", sentence);
   if (reason === "unsatisfiable") return new RackyardError("unsatisfiable", sentence);
   return new RackyardError("lease-lost", sentence);
 }
 
 const because: Readonly<Record<string, string>> = {
-  expired: " (its time is over)",
-  "holder-lost": " (the server had no sign of life of this program)",
-  revoked: " (an operator took it back)",
-  "te-lost": " (its host is gone, or the rack broke)",
-  "wait-timeout": " (no test environment became free in time)",
+  expired: "its time is over",
+  "holder-lost": "the server had no sign of life of this program",
+  revoked: "an operator took it back",
+  "te-lost": "its host is gone, or the rack broke",
+  "wait-timeout": "no test environment became free in time",
 };
 
 function lostError(error: unknown): RackyardError {

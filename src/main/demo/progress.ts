@@ -4,6 +4,7 @@
  */
 import { stripVTControlCharacters } from "node:util";
 import { isoTime } from "../../base/clock.ts";
+import { asCalled } from "../../cli/called.ts";
 import type { Output } from "../../cli/output.ts";
 import { secondsText, spanText } from "../../cli/output.ts";
 import type { Seen } from "./follow.ts";
@@ -140,6 +141,6 @@ export function summaryText(out: Output, summary: Summary): string {
     ...(summary.change === null ? [] : [`change   ${out.style("cyan", summary.change.url)}`]),
     ...(summary.logsUrl === null ? [] : [`logs     ${out.style("cyan", summary.logsUrl)}`]),
     "try next:",
-    ...summary.next.map((command) => `  ${command}`),
+    ...summary.next.map((command) => `  ${asCalled(command, process.env["RACKYARD_CALLED"])}`),
   ].join("\n");
 }

@@ -1,0 +1,61 @@
+/**
+ * What a schema asks, in the words of whoever wrote the value: "must be a list", not the
+ * checker's own. A schema's own message (a pattern's, a check's) stands as it is.
+ */
+import type { z } from "zod";
+
+type Issue = z.core.$ZodIssue;
+
+export function schemaWords(issue: Issue): string {
+  if (!/^(?:Invalid|Too (?:small|big)\b|Expected )/.test(issue.message)) return issue.message;
+  switch (issue.code) {
+    case "invalid_type":
+      return `must be ${kindWords(issue.expected)}`;
+    case "too_small":
+      return bounded(issue.origin, issue.minimum, issue.inclusive ? "at least" : "more than");
+    case "too_big":
+      return bounded(issue.origin, issue.maximum, issue.inclusive ? "at most" : "less than");
+    case "not_multiple_of":
+      return `must be a multiple of ${issue.divisor}`;
+    case "invalid_value": {
+      const allowed = issue.values.map(String);
+      return allowed.length === 1 ? `must be ${allowed[0]}` : `allowed: ${allowed.join(", ")}`;
+    }
+    case "invalid_format":
+      return `must be a ${issue.format}`;
+    case "invalid_union": {
+      const ways = issue.errors.map(([first]) => first && schemaWords(first));
+      const words = [...new Set(ways)].filter((way) => way !== undefined);
+      return words.length === 0 ? "has no form that is allowed" : words.join(", or ");
+    }
+    default:
+      return issue.message;
+  }
+}
+
+function kindWords(expected: string): string {
+  switch (expected) {
+    case "array":
+      return "a list";
+    case "object":
+    case "record":
+    case "map":
+      return "a map";
+    case "int":
+      return "a whole number";
+    case "string":
+      return "text";
+    case "boolean":
+      return "true or false";
+    case "null":
+      return "null";
+    default:
+      return `a ${expected}`;
+  }
+}
+
+function bounded(origin: string, limit: number | bigint, relation: string): string {
+  if (origin === "string") return `must have ${relation} ${limit} characters`;
+  if (origin === "array" || origin === "set") return `must have ${relation} ${limit} parts`;
+  return `must be ${relation} ${limit}`;
+}
