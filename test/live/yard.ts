@@ -44,6 +44,8 @@ export type YardStatus = {
 export type Yard = AsyncDisposable & {
   readonly state: string;
   readonly ready: YardStatus;
+  /** What Node runs for `rackyard …` on this yard. */
+  argv(...words: string[]): string[];
   /** Runs `rackyard …` on this yard; any exit code. */
   cli(...words: string[]): Promise<CommandResult>;
   /** The same with `--json`: the one value it printed. */
@@ -83,8 +85,12 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
   const boot = await calibrateBoot();
   const settings = [`teHost.images.cache=${imageCache}`, ...(options.set ?? [])];
   const always = ["--state", state, ...settings.flatMap((one) => ["--set", one])];
+  const argv = (...words: string[]): string[] => {
+    const at = words.includes("--") ? words.indexOf("--") : words.length;
+    return [...node, ...words.slice(0, at), ...always, ...words.slice(at)];
+  };
   const cli = (...words: string[]): Promise<CommandResult> =>
-    run(process.execPath, [...node, ...words, ...always], {
+    run(process.execPath, argv(...words), {
       env: plainEnv(),
       accept: "any",
       timeoutMs: 540_000,
@@ -108,6 +114,7 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
   return {
     state,
     ready,
+    argv,
     cli,
     json,
     status: () => json<YardStatus>("status"),

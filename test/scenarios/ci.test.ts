@@ -38,7 +38,7 @@ test("R-2 I-3 a push goes the whole way: start, both jobs with node and rack, vo
         durationSeconds: 1800 + 300 + 60,
         takeable: false,
         group: "app",
-        holder: { name: `build ${deploy.id}` },
+        holder: { name: `build ${deploy.id.slice(0, 8)}` },
       },
       view: { state: "ended", reason: "released" },
     },

@@ -13,6 +13,7 @@ import type { Hello, ToHost } from "../../src/model/session.ts";
 import type { Certificate, TestenvData, TestenvReport } from "../../src/model/testenv.ts";
 import { dialBroker } from "../../src/session/broker-session.ts";
 import type { BrokerSession, FromHost } from "../../src/session/session-port.ts";
+import { sampleHello } from "../samples/hosts.ts";
 
 type Rack = {
   readonly number: number;
@@ -102,28 +103,16 @@ export function openScriptedHost(options: {
     nodes: [{ mac: ["00:0b:d0:69:7e:59"], memory: "256" }],
   });
 
-  const hello = (): Hello => ({
-    kind: "hello",
-    hostId: id,
-    name,
-    version: "0",
-    sessionNumber,
-    bootId: "b",
-    labels: [],
-    accelerator: "tcg",
-    capacity: { memoryMiB: 4096, cpus: 2, diskGiB: 40 },
-    certificateKey: keys.publicKey.export({ type: "spki", format: "pem" }).toString(),
-    ca: null,
-    testNetwork: { cidr: "10.99.0.0/24", hostIp: "10.99.0.1", machineIp: "10.99.0.2" },
-    ssh: { host: "10.99.0.1", port: 22, hostKey: "ssh-ed25519 AAAA" },
-    cell: null,
-    libvirt: null,
-    draining: false,
-    testenvs: racks.map(reportOf),
-    nodes: [],
-    images: [],
-    processes: [{ name: "libvirtd", pid: 4711 }],
-  });
+  const hello = (): Hello =>
+    sampleHello({
+      hostId: id,
+      name,
+      sessionNumber,
+      capacity: { memoryMiB: 4096, cpus: 2, diskGiB: 40 },
+      certificateKey: keys.publicKey.export({ type: "spki", format: "pem" }).toString(),
+      testenvs: racks.map(reportOf),
+      processes: [{ name: "libvirtd", pid: 4711 }],
+    });
 
   function fence(rack: Rack, reason: EndReason): void {
     rack.state = "resetting";

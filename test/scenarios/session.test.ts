@@ -12,6 +12,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
+import { sampleHello } from "../samples/hosts.ts";
 import type { Hello, ToHost } from "../../src/model/session.ts";
 import { dialBroker } from "../../src/session/broker-session.ts";
 import { openHostSessions } from "../../src/session/host-sessions.ts";
@@ -28,28 +29,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-const hello = (sessionNumber: number, hostId = HOST): Hello => ({
-  kind: "hello",
-  hostId,
-  name: "here",
-  version: "0",
-  sessionNumber,
-  bootId: "b",
-  labels: [],
-  accelerator: "tcg",
-  capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
-  certificateKey: "k",
-  ca: null,
-  testNetwork: { cidr: "", hostIp: "", machineIp: "" },
-  ssh: { host: "", port: 22, hostKey: "" },
-  cell: null,
-  libvirt: null,
-  draining: false,
-  testenvs: [],
-  nodes: [],
-  images: [],
-  processes: [],
-});
+const hello = (sessionNumber: number, hostId = HOST): Hello =>
+  sampleHello({ hostId, sessionNumber, certificateKey: "k" });
 const welcome = { kind: "welcome", brokerTime: "t", testenvs: [], nodes: [] } as const;
 const gone = (n: number): FromHost => ({ kind: "testenv-removed", testenv: n });
 const drain = (n: number): ToHost => ({ kind: "drain", testenv: n, on: true });

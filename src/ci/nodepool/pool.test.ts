@@ -9,6 +9,7 @@ import { openScope } from "../../base/scope.ts";
 import type { Scope } from "../../base/scope.ts";
 import { until } from "../../base/wait.ts";
 import { configSchema } from "../../model/config.ts";
+import { sampleHello } from "../../../test/samples/hosts.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import { openSqliteStore } from "../../store/store.ts";
 import type { Store } from "../../store/store.ts";
@@ -52,31 +53,7 @@ async function openPool(): Promise<NodePoolEdge> {
   });
 }
 
-function hello(changes: Partial<Hello> = {}): Hello {
-  return {
-    kind: "hello",
-    hostId: HOST,
-    name: "here",
-    version: "0",
-    sessionNumber: 1,
-    bootId: "b",
-    labels: [],
-    accelerator: "tcg",
-    capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
-    certificateKey: "",
-    ca: null,
-    testNetwork: { cidr: "10.99.0.0/24", hostIp: "10.99.0.1", machineIp: "10.99.0.2" },
-    ssh: { host: "10.99.0.1", port: 22, hostKey: "ssh-ed25519 AAAA" },
-    cell: null,
-    libvirt: null,
-    draining: false,
-    testenvs: [],
-    nodes: [],
-    images: [],
-    processes: [],
-    ...changes,
-  };
-}
+const hello = (changes: Partial<Hello> = {}): Hello => sampleHello({ hostId: HOST, ...changes });
 
 const sentOf = <K extends ToHost["kind"]>(kind: K) =>
   sent.filter((message): message is Extract<ToHost, { kind: K }> => message.kind === kind);

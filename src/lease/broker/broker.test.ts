@@ -11,6 +11,7 @@ import { systemRandom } from "../../base/random.ts";
 import { signCertificate } from "../../model/certificate.ts";
 import type { Caller } from "../../model/identity.ts";
 import { leaseRequestSchema } from "../../model/lease.ts";
+import { sampleHello } from "../../../test/samples/hosts.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import type { HostSessionsHandler } from "../../session/session-port.ts";
 import { openSqliteStore } from "../../store/store.ts";
@@ -108,23 +109,9 @@ function hello(more: Partial<Hello> = {}): Hello {
     },
     keys.privateKey,
   );
-  return {
-    kind: "hello",
+  return sampleHello({
     hostId: HOST,
-    name: "here",
-    version: "0",
-    sessionNumber: 1,
-    bootId: "b",
-    labels: [],
-    accelerator: "tcg",
-    capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
     certificateKey: keys.publicKey.export({ type: "spki", format: "pem" }).toString(),
-    ca: null,
-    testNetwork: { cidr: "", hostIp: "", machineIp: "" },
-    ssh: { host: "", port: 22, hostKey: "" },
-    cell: null,
-    libvirt: null,
-    draining: false,
     testenvs: [
       {
         number: 1,
@@ -140,11 +127,8 @@ function hello(more: Partial<Hello> = {}): Hello {
         detail: null,
       },
     ],
-    nodes: [],
-    images: [],
-    processes: [],
     ...more,
-  };
+  });
 }
 
 async function connect(more: Partial<Hello> = {}): Promise<void> {

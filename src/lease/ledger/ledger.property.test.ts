@@ -2,6 +2,7 @@
 // late, broker and hosts that crash, a store that keeps exactly what was recorded.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { sampleFacts } from "../../../test/samples/hosts.ts";
 import type { EndReason, LeaseRequest } from "../../model/lease.ts";
 import type { TestenvReport } from "../../model/testenv.ts";
 import { decide } from "./decide.ts";
@@ -347,23 +348,7 @@ function helloOf(host: HostModel): HostSaid {
   });
   return {
     kind: "hello",
-    facts: {
-      hostId: host.id,
-      name: host.name,
-      version: "0",
-      sessionNumber: 1,
-      bootId: "b",
-      labels: [],
-      accelerator: "tcg",
-      capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
-      certificateKey: "",
-      ca: null,
-      testNetwork: { cidr: "", hostIp: "", machineIp: "" },
-      ssh: { host: "", port: 22, hostKey: "" },
-      cell: null,
-      libvirt: null,
-      draining: false,
-    },
+    facts: sampleFacts({ hostId: host.id, name: host.name }),
     reports,
     processes: [],
   };

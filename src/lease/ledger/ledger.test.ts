@@ -1,6 +1,7 @@
 // The loop on small worlds: order, matching, avoid, time, reasons in words; and its speed on a
 // big one (lease.md §9).
 import { expect, test } from "vitest";
+import { sampleFacts } from "../../../test/samples/hosts.ts";
 import type { LeaseRequest } from "../../model/lease.ts";
 import type { TestenvReport } from "../../model/testenv.ts";
 import { decide } from "./decide.ts";
@@ -115,23 +116,7 @@ function certificateOf(host: string, te: number, epoch: number, lease: string | 
 function helloOf(name: string, racks: number, more: Partial<TestenvReport>): HostSaid {
   return {
     kind: "hello",
-    facts: {
-      hostId: `id-${name}`,
-      name,
-      version: "0",
-      sessionNumber: 1,
-      bootId: "b",
-      labels: [],
-      accelerator: "tcg",
-      capacity: { memoryMiB: 1, cpus: 1, diskGiB: 1 },
-      certificateKey: "",
-      ca: null,
-      testNetwork: { cidr: "", hostIp: "", machineIp: "" },
-      ssh: { host: "", port: 22, hostKey: "" },
-      cell: null,
-      libvirt: null,
-      draining: false,
-    },
+    facts: sampleFacts({ hostId: `id-${name}`, name }),
     reports: Array.from({ length: racks }, (_, index) => ({
       report: {
         number: index + 1,
