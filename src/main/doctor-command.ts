@@ -21,16 +21,26 @@ export async function runDoctor(context: CliContext): Promise<number> {
 
 export async function runLeaks({ globals, out }: CliContext): Promise<number> {
   const left = await leaks(globals.state);
-  out.result({ left }, () =>
-    left.length === 0
-      ? "nothing is left"
-      : out.table(
-          ["what", "name", "why"],
-          left.map(({ kind, name, why }) => [kind, name, why]),
-        ),
-  );
+  out.result({ left }, () => {
+    if (left.length === 0) return "nothing is left";
+    const rows = left.map(({ kind, name, why }) => [kind, name, why]);
+    const kinds = new Set(left.map(({ kind }) => kind));
+    const cures = Object.entries(cureOf).filter(([kind]) => kinds.has(kind));
+    return [
+      out.table(["what", "name", "why"], rows),
+      "rackyard down ends what its state directory (--state) still knows; by hand, as root:",
+      ...cures.map(([, command]) => `  ${command}`),
+    ].join("\n");
+  });
   return left.length === 0 ? 0 : 1;
 }
+
+const cureOf: Readonly<Record<string, string>> = {
+  process: "kill -9 PID",
+  mount: "umount -l NAME",
+  netns: "ip netns delete NAME",
+  link: "ip link delete NAME",
+};
 
 export function doctorText({ out }: CliContext, rows: readonly Row[]): string {
   const marks = { ok: "green", warn: "yellow", missing: "red" } as const;
