@@ -11,7 +11,7 @@ import { backoffMs } from "../base/retry.ts";
 import { pause } from "../base/wait.ts";
 import type { Certificate } from "../model/testenv.ts";
 import { resume, step } from "./life.ts";
-import type { Deadline, Effect, Terms, Testenv, TestenvEvent } from "./life.ts";
+import type { Deadline, Effect, Terms, Testenv, TestenvEvent } from "./testenv-state.ts";
 import type { TestenvRecords } from "./record.ts";
 
 /** How effects are done. All may be called twice; a rejected promise is a failed effect. */

@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Certificate } from "../model/testenv.ts";
-import { newTestenv, openTerms, resume, step } from "./life.ts";
-import type { Deadline, Phase, Terms, Testenv, TestenvEvent } from "./life.ts";
+import { resume, step } from "./life.ts";
+import { newTestenv, openTerms } from "./testenv-state.ts";
+import type { Deadline, Phase, Terms, Testenv, TestenvEvent } from "./testenv-state.ts";
 
 const lease = "00000000-0000-4000-8000-000000000001";
 const other = "00000000-0000-4000-8000-000000000002";

@@ -4,8 +4,8 @@
  * what it misses makes it lost (H-1.12). What a reset is just making anew is left to it.
  */
 import type { DomainState, PlannedAction, PortRule } from "../hypervisor/hypervisor-port.ts";
-import { openTerms } from "./life.ts";
-import type { Testenv } from "./life.ts";
+import { openTerms } from "./testenv-state.ts";
+import type { Testenv } from "./testenv-state.ts";
 import { seedRule } from "./parts.ts";
 import type { TestenvParts } from "./parts.ts";
 

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openSqliteStore } from "../store/store.ts";
-import { newTestenv, step } from "./life.ts";
-import type { Terms } from "./life.ts";
+import { step } from "./life.ts";
+import { newTestenv } from "./testenv-state.ts";
+import type { Terms } from "./testenv-state.ts";
 import { testenvLife, testenvRecords } from "./record.ts";
 
 const terms: Terms = {

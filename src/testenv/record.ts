@@ -3,8 +3,8 @@
  * ever for its epoch's sake (L2). No secret is in it: private keys lie in files of their own.
  */
 import type { LifeKind, Store } from "../store/store.ts";
-import { openTerms } from "./life.ts";
-import type { Testenv } from "./life.ts";
+import { openTerms } from "./testenv-state.ts";
+import type { Testenv } from "./testenv-state.ts";
 
 /** a: kind, b: lease whose credentials may exist, n: epoch. */
 export const testenvLife: LifeKind<Testenv> = {

@@ -4,8 +4,8 @@
  */
 import type { Actor } from "./actor.ts";
 import type { Watched } from "./recorder/lease-watch.ts";
-import { openTerms } from "./life.ts";
-import type { Testenv, TestenvEvent } from "./life.ts";
+import { openTerms } from "./testenv-state.ts";
+import type { Testenv, TestenvEvent } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 import type { LeaseRecord } from "./recorder/recorder.ts";
 

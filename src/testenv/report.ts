@@ -4,7 +4,7 @@
  */
 import { assertNever } from "../base/assert.ts";
 import type { TestenvReport } from "../model/testenv.ts";
-import type { Phase, Testenv } from "./life.ts";
+import type { Phase, Testenv } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 
 /** `on`: names of the domains that are on; undefined: libvirt did not say. */

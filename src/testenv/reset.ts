@@ -14,7 +14,7 @@ import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { signCertificate } from "../model/certificate.ts";
 import type { Certificate } from "../model/testenv.ts";
-import type { Testenv } from "./life.ts";
+import type { Testenv } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 import { seedRule } from "./parts.ts";
 import type { RackTools } from "./rack.ts";

@@ -7,7 +7,7 @@ import type { Log } from "../base/log.ts";
 import type { TestenvReport } from "../model/testenv.ts";
 import type { FromHost } from "../session/session-port.ts";
 import type { RackWork } from "./actor.ts";
-import type { Deadline, Effect, Terms, Testenv } from "./life.ts";
+import type { Deadline, Effect, Terms, Testenv } from "./testenv-state.ts";
 import type { Power } from "./power.ts";
 import type { Rack } from "./rack.ts";
 import type { Registry } from "./registry.ts";

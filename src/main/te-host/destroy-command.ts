@@ -10,7 +10,7 @@ import { lockFile } from "../../base/files.ts";
 import type { CliContext } from "../../cli/context.ts";
 import { endCell } from "../../hypervisor/cell-end.ts";
 import { openSqliteStore } from "../../store/store.ts";
-import { openTerms } from "../../testenv/life.ts";
+import { openTerms } from "../../testenv/testenv-state.ts";
 import { testenvRecords } from "../../testenv/record.ts";
 import { placesOf } from "../places.ts";
 import { recordExists } from "./plan-command.ts";

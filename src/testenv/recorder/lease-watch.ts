@@ -11,8 +11,8 @@ import type { DomainEvent } from "../../hypervisor/hypervisor-port.ts";
 import type { HostEvent } from "../../model/session.ts";
 import { readConsoleLine } from "./console-codec.ts";
 import type { ConsoleMark } from "./console-codec.ts";
-import { openTerms } from "../life.ts";
-import type { Testenv } from "../life.ts";
+import { openTerms } from "../testenv-state.ts";
+import type { Testenv } from "../testenv-state.ts";
 import type { MachinePart, TestenvParts } from "../parts.ts";
 import type { LeaseRecord } from "./recorder.ts";
 
