@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { isoTime } from "../../base/clock.ts";
-import { describeError, fail } from "../../base/errors.ts";
+import { fail } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
@@ -17,10 +17,9 @@ import type { ImageView, NodeState, NodeView } from "../../model/node.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import type { FromHost } from "../../session/session-port.ts";
 import type { Store } from "../../store/store.ts";
+import { openImages } from "./images.ts";
 import { planPool } from "./plan.ts";
 import type { PoolAction, ProviderFact } from "./plan.ts";
-import { readRecipe } from "./recipe.ts";
-import type { Recipe } from "./recipe.ts";
 import { nodeLife } from "./record.ts";
 import type { NodeBody } from "./record.ts";
 import { imageViews, readyNodeOf, viewOf, whyNone } from "./views.ts";
@@ -50,23 +49,23 @@ export async function openNodePool(options: PoolOptions) {
   let config = options.config;
   const nodes = new Map<string, Node>();
   const hosts = new Map<string, HostState>(); // by provider name = the host's name
-  const recipes = new Map<string, Recipe>();
   const launchFailures = new Map<string, { count: number; retryAtMs: number; detail: string }>();
   const listeners: (() => void)[] = [];
   let demand: ReadonlyMap<string, number> = new Map();
   let passing = false;
   let again = false;
 
-  await readRecipes();
+  const passSoon = (): void => {
+    void pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
+  };
+  const changed = (): void => {
+    for (const listener of listeners) listener();
+  };
+  const images = openImages({ ...options, hosts, passAfter, onChange: changed });
+  await images.read(config.images);
   for (const row of await store.rows(nodeLife, { states: livingStates, limit: 10_000 })) {
     const { id, createdMs, body } = row;
     nodes.set(id, { id, state: row.state as NodeState, createdMs, body });
-  }
-
-  async function readRecipes(): Promise<void> {
-    for (const [image, { recipe }] of Object.entries(config.images)) {
-      recipes.set(image, await readRecipe(image, options.recipeDirectory(recipe)));
-    }
   }
 
   /** Records one step, then shows it. */
@@ -87,7 +86,7 @@ export async function openNodePool(options: PoolOptions) {
     if (to === "gone") nodes.delete(node.id);
     else nodes.set(node.id, node);
     options.onEvent(node.id, event, viewOf(node));
-    for (const listener of listeners) listener();
+    changed();
   }
 
   const providers = (): ProviderFact[] =>
@@ -111,7 +110,7 @@ export async function openNodePool(options: PoolOptions) {
       labels: Object.entries(config.labels).map(([name, label]) => ({ name, ...label })),
       providers: providers(),
       nodes: [...nodes.values()].map((node) => ({ ...node, ...node.body })),
-      recipes: new Map([...recipes].map(([image, recipe]) => [image, recipe.digest])),
+      recipes: new Map([...images.recipes].map(([image, recipe]) => [image, recipe.digest])),
       demand,
       retryAtMs: new Map([...launchFailures].map(([label, f]) => [label, f.retryAtMs])),
       launchLimitMs: limits.nodeLaunchMs * LAUNCH_PATIENCE,
@@ -135,9 +134,6 @@ export async function openNodePool(options: PoolOptions) {
       passing = false;
     }
   }
-  const passSoon = (): void => {
-    void pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
-  };
 
   /** A pass after the pause; gives when that is, as wall time. */
   function passAfter(delayMs: number): number {
@@ -149,7 +145,7 @@ export async function openNodePool(options: PoolOptions) {
   async function perform(action: PoolAction): Promise<void> {
     switch (action.kind) {
       case "build-image":
-        return buildImage(action.provider, action.image);
+        return images.build(action.provider, action.image, config.labels);
       case "launch":
         return launchNode(action.provider, action.label);
       case "fail":
@@ -157,26 +153,6 @@ export async function openNodePool(options: PoolOptions) {
       case "delete":
         return deleteNode(action.node);
     }
-  }
-
-  function buildImage(provider: string, image: string): void {
-    const host = hosts.get(provider);
-    const recipe = recipes.get(image);
-    if (!host || !recipe) return;
-    const diskGiB = Math.max(
-      ...Object.values(config.labels)
-        .filter((label) => label.image === image)
-        .map((label) => label.diskGiB),
-    );
-    host.building.set(image, "asked");
-    log.info({ host: provider, image, recipe: recipe.digest }, "image build asked");
-    options.send(host.hostId, {
-      kind: "image-build",
-      name: image,
-      recipe: recipe.digest,
-      diskGiB,
-      files: [...recipe.files],
-    });
   }
 
   async function launchNode(provider: string, label: string): Promise<void> {
@@ -272,14 +248,14 @@ export async function openNodePool(options: PoolOptions) {
         connected: true,
         building: new Map(),
       });
-      const images = hosts.get(hello.name)!.images;
-      images.clear();
-      for (const image of hello.images) images.set(image.name, image);
+      const there = hosts.get(hello.name)!.images;
+      there.clear();
+      for (const image of hello.images) there.set(image.name, image);
       for (const node of [...nodes.values()].filter((n) => n.body.provider === hello.name)) {
-        const there = has.get(node.id);
-        if (!there) await gone(node.id, "the host does not have it");
-        else if (there.state === "ready" && there.address && there.hostKey) {
-          await ready(node.id, there.address, there.hostKey);
+        const found = has.get(node.id);
+        if (!found) await gone(node.id, "the host does not have it");
+        else if (found.state === "ready" && found.address && found.hostKey) {
+          await ready(node.id, found.address, found.hostKey);
         }
       }
     },
@@ -310,20 +286,8 @@ export async function openNodePool(options: PoolOptions) {
         case "node-gone":
           await gone(message.id, "the host removed it");
           break;
-        case "image-progress":
-          host?.building.set(message.name, message.step);
-          break;
-        case "image-ready":
-          host?.building.delete(message.report.name);
-          host?.imageFailures.delete(message.report.name);
-          host?.images.set(message.report.name, message.report);
-          log.info({ image: message.report.name, digest: message.report.digest }, "image ready");
-          break;
-        case "image-failed":
-          if (host) imageFailed(host, message.name, message.detail);
-          break;
         default:
-          return;
+          if (!images.hear(host, message)) return;
       }
       passSoon();
     },
@@ -368,44 +332,20 @@ export async function openNodePool(options: PoolOptions) {
     failure(label: string): string | undefined {
       const failed = launchFailures.get(label);
       if (failed && failed.count >= limits.nodeLaunchAttempts) return failed.detail;
-      const image = config.labels[label]?.image;
-      // one that is being built again may yet come
-      const broken = [...hosts.values()]
-        .filter((host) => !host.building.has(image ?? ""))
-        .map((host) => host.imageFailures.get(image ?? ""))
-        .find((f) => f && f.count >= limits.nodeLaunchAttempts);
-      return broken && `image ${image}: ${broken.detail}`;
+      return images.failure(config.labels[label]?.image ?? "");
     },
     why: (label: string): string => whyNone(label, config, hosts, [...nodes.values()]),
     onChange: (callback: () => void): void => void listeners.push(callback),
     async reconfigure(next: NodesConfig): Promise<void> {
       config = next;
-      const before = new Map(recipes);
-      await readRecipes();
-      for (const [image, { digest }] of recipes) {
-        if (before.get(image)?.digest !== digest) forgetFailures(image);
-      }
+      await images.read(config.images);
       passSoon();
     },
     nodes: (): NodeView[] => [...nodes.values()].map(viewOf),
-    images: (): ImageView[] => imageViews(hosts, recipes),
+    images: (): ImageView[] => imageViews(hosts, images.recipes),
     plan,
     pass,
   };
-
-  /** A mended recipe is built at once, and has all its tries. */
-  function forgetFailures(image: string): void {
-    for (const host of hosts.values()) host.imageFailures.delete(image);
-  }
-
-  function imageFailed(host: HostState, image: string, detail: string): void {
-    host.building.delete(image);
-    const count = (host.imageFailures.get(image)?.count ?? 0) + 1;
-    const retryAtMs = passAfter(backoffMs(count));
-    host.imageFailures.set(image, { count, retryAtMs, detail });
-    log.warn({ image, detail: describeError(detail), count }, "image build failed");
-    for (const listener of listeners) listener();
-  }
 }
 
 /** A launch may wait at the host for a rack's boot (H-17.4), up to so many times its limit. */
