@@ -6,26 +6,53 @@
 import { DatabaseSync } from "node:sqlite";
 import type { SQLInputValue } from "node:sqlite";
 import { SqliteDialect } from "kysely";
+import type { SqliteStatement } from "kysely";
+import { fail } from "../base/errors.ts";
 
 export function sqliteDialect(path: string): SqliteDialect {
   const database = new DatabaseSync(path);
-  database.exec("PRAGMA journal_mode = WAL");
+  minding(path, () => database.exec("PRAGMA journal_mode = WAL"));
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA busy_timeout = 5000");
   database.exec("PRAGMA foreign_keys = ON");
   return new SqliteDialect({
     database: {
       close: () => database.close(),
-      prepare(text) {
-        const statement = database.prepare(text);
-        return {
-          reader: statement.columns().length > 0,
-          all: (parameters) => statement.all(...(parameters as SQLInputValue[])),
-          run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
-          iterate: (parameters) =>
-            statement.iterate(...(parameters as SQLInputValue[])) as IterableIterator<unknown>,
-        };
-      },
+      // after a full disk SQLite has rolled back by itself: there is nothing to roll back
+      prepare: (text) =>
+        text === "rollback" && !database.isTransaction
+          ? prepared(database, path, "SELECT 0 WHERE FALSE")
+          : prepared(database, path, text),
     },
   });
+}
+
+function prepared(database: DatabaseSync, path: string, text: string): SqliteStatement {
+  const statement = database.prepare(text);
+  const values = (parameters: readonly unknown[]): SQLInputValue[] => [
+    ...(parameters as readonly SQLInputValue[]),
+  ];
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => minding(path, () => statement.all(...values(parameters))),
+    run: (parameters) => minding(path, () => statement.run(...values(parameters))),
+    iterate: (parameters) => statement.iterate(...values(parameters)) as IterableIterator<unknown>,
+  };
+}
+
+/** SQLITE_FULL (sqlite.org/rescode.html): the file system has no room, nothing was changed. */
+const SQLITE_FULL = 13;
+
+/** A full disk is no mistake of ours: it is told as such. */
+function minding<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    const { errcode } = error as { readonly errcode?: number };
+    if (errcode === undefined || (errcode & 0xff) !== SQLITE_FULL) throw error;
+    return fail("no-space", `no space left for ${path}`, {
+      cause: error,
+      remedy: "make room: archive.keepDays and archive.maxGiB keep less; df -h shows what is full",
+    });
+  }
 }

@@ -123,3 +123,42 @@ test("docs/errors.md tells each code with the exit code that it has", async () =
     }
   }
 });
+
+/** Runs with a disk of its own, in a mount namespace that goes with it. */
+function onDisk(size: string, state: string, script: string): Promise<CommandResult> {
+  const words = `"${process.execPath}" ${node.join(" ")}`;
+  const server = `${words} server --set 'server.listen=["127.0.0.1:0"]'`;
+  const text = `mount -t tmpfs -o size=${size} none "$RACKYARD_STATE"
+rackyard() { ${words} "$@"; }
+${script.replace("SERVER", server)}`;
+  const env = plainEnv({ RACKYARD_STATE: state });
+  return run("unshare", ["--mount", "sh", "-c", text], { env, accept: "any" });
+}
+
+test.skipIf(process.getuid?.() !== 0)(
+  "the machine's own disk is full: 73, told as such; with room again it goes on as if nothing was",
+  async () => {
+    const state = join(root, "full");
+    await mkdir(state);
+    const none = await onDisk("64k", state, "exec SERVER");
+    expect([none.exitCode, none.stderr]).toEqual([
+      73,
+      expect.stringMatching(/^error: no space left for \S+ \(no-space\)\n.*\n {2}make room: /m),
+    ]);
+    const filled = await onDisk(
+      "4m",
+      state,
+      `SERVER >&2 & server=$!
+until [ -e "$RACKYARD_STATE/run/ready.json" ]; do kill -0 $server || exit 9; done
+cat /dev/zero >"$RACKYARD_STATE/fill"
+rackyard token create early; echo "full: $?"
+rm "$RACKYARD_STATE/fill"
+rackyard token create late >/dev/null; echo "room: $?"
+rackyard token list
+kill $server; wait $server; echo "server: $?"`,
+    );
+    expect(filled.stderr).toMatch(/^error: no space left for \S+rackyard\.db \(no-space\)$/m);
+    expect(filled.stdout).toMatch(/^full: 73\nroom: 0\n[^]* late [^]*\nserver: 0\n$/);
+    expect(filled.stdout).not.toContain("early");
+  },
+);
