@@ -32,8 +32,12 @@ export const limits = {
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */
   restartFirstMs: 1_000,
   restartLastMs: 30_000,
-  /** A child that lived so long had come up: its death begins the row of pauses anew. */
-  restartServedMs: 10_000,
+  /**
+   * A child that lived so long had come up: its death begins the row of pauses anew. Short, since
+   * the gate waits 10 s for an agent (H-6.5), and one that dies again and again under leases
+   * must be back by then; what dies at once is still started ever more rarely.
+   */
+  restartServedMs: 3_000,
 
   // --- HTTP
   /** Largest request body, but uploads (surface.md §5). */
