@@ -85,7 +85,7 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: killed at every moment"
         },
         { timeoutMs: 60_000, what: "used nodes to be gone" },
       );
-      expect(await yard.json("doctor", "--leaks")).toEqual({ left: [] });
+      expect(await yard.leaks()).toEqual([]);
       const took = `${part} at ${moment}: ${builds.length} builds, idle after ${Date.now() - votedMs} ms`;
       process.stderr.write(`${took}\n`);
     },

@@ -128,8 +128,7 @@ test("must-hold 11: after down nothing is left of it, and with --purge no state"
   expect(links).not.toContain(id);
   const groups = await readdir("/sys/fs/cgroup", { recursive: true }).catch(() => []);
   expect(groups.filter((name) => name.includes(id))).toEqual([]);
-  const leaked = await yard.json<{ left: { name: string; why: string }[] }>("doctor", "--leaks");
-  expect(leaked.left.filter(({ name, why }) => `${name} ${why}`.includes(id))).toEqual([]);
+  expect((await yard.leaks()).filter((leak) => leak.includes(id))).toEqual([]);
   const names = (await run("ip", ["netns", "list"])).stdout;
   expect(names).not.toContain(host?.cell.netns ?? "none");
   const routes = (await run("ip", ["-4", "route"])).stdout;

@@ -51,6 +51,8 @@ export type Yard = AsyncDisposable & {
   /** The same with `--json`: the one value it printed. */
   json<T>(...words: string[]): Promise<T>;
   status(): Promise<YardStatus>;
+  /** What `doctor --leaks` tells that was not there before this yard: others' leaks are theirs. */
+  leaks(): Promise<readonly string[]>;
   /** Writes a file of the layout and has it read. */
   layout(name: string, yaml: string): Promise<CommandResult>;
   /** A project's first content on its branch: files by name, executable where they begin `#!`. */
@@ -100,6 +102,11 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
     if (done.stdout.trim() === "") throw new Error(`${words.join(" ")}: ${done.stderr}`);
     return JSON.parse(done.stdout) as T;
   };
+  const leaks = async (): Promise<string[]> => {
+    const { left } = await json<{ left: Record<string, string>[] }>("doctor", "--leaks");
+    return left.map(({ kind, name, why }) => `${kind} ${name}: ${why}`);
+  };
+  const leaked = new Set(await leaks());
   const ready = await json<YardStatus>("up", "--detach");
   const token = (await readFile(ready.tokenFile, "utf8")).trim();
   const clone = <T>(
@@ -118,6 +125,7 @@ export async function openYard(options: { set?: readonly string[] } = {}): Promi
     cli,
     json,
     status: () => json<YardStatus>("status"),
+    leaks: async () => (await leaks()).filter((leak) => !leaked.has(leak)),
     async layout(name, yaml) {
       await writeFile(join(state, "layout", name), yaml);
       return cli("reload");
