@@ -3,6 +3,7 @@
  * and Open vSwitch, an emulated seed, and a broker that the test plays. Must-hold rows 6–8 of
  * the rack's side: the agent killed under a lease, a dead lease's key, a stale epoch.
  */
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
@@ -175,11 +176,10 @@ test("L4 H-6.8 at the end an open copyseed is cut and the key refused, within a 
     stdio: ["pipe", "ignore", "ignore"],
   });
   copy.stdin!.on("error", () => undefined);
-  copy.stdin!.write(Buffer.alloc(1_000_000, 1));
-  await until(async () => (await gate(lease, "copyseed 1")).stderr.includes("another copyseed"), {
-    timeoutMs: 20_000,
-    what: "copyseed to be under way",
-  });
+  // more than pipes and ssh's window hold: when it is gone the agent is taking it
+  copy.stdin!.write(Buffer.alloc(8_000_000, 1));
+  await once(copy.stdin!, "drain", { signal: AbortSignal.timeout(60_000) });
+  expect((await gate(lease, "copyseed 1")).stderr).toContain("another copyseed");
   broker.forget();
   const began = performance.now();
   end(lease);
