@@ -223,6 +223,8 @@ export const limits = {
   // --- builds
   /** The demo's change: image built, voted on, rack reset; much more than it should ever take. */
   demoMs: 3600_000,
+  /** A server that its supervisor starts again answers within its longest pause and its start. */
+  demoAwayMs: 90_000,
   /** ci.md F-0: pre phase failed, node or TE lost. */
   attempts: 3,
   /** Job defaults (ci.md T-1), seconds as the layout writes them. */

@@ -20,6 +20,8 @@ test.each<[string, z.ZodType, unknown]>([
   ["must be a multiple of 4", z.number().multipleOf(4), 5],
   ["allowed: a, b", z.enum(["a", "b"]), "c"],
   ["must be text, or must be a list", z.union([z.string(), z.array(z.string())]), 5],
+  ["must be of the form /^a+$/", z.string().regex(/^a+$/), "b"],
+  ["must be a uuid", z.uuid(), "b"],
   ["say it so", z.string({ error: "say it so" }), 5],
 ])("surface.md §7 a fault says what is asked, in its writer's words: %s", (said, schema, value) => {
   expect(words(schema, value)).toEqual([said]);

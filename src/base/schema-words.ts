@@ -22,7 +22,9 @@ export function schemaWords(issue: Issue): string {
       return allowed.length === 1 ? `must be ${allowed[0]}` : `allowed: ${allowed.join(", ")}`;
     }
     case "invalid_format":
-      return `must be a ${issue.format}`;
+      return issue.format === "regex"
+        ? `must be of the form ${issue.pattern ?? "that is asked"}`
+        : `must be a ${issue.format}`;
     case "invalid_union": {
       const ways = issue.errors.map(([first]) => first && schemaWords(first));
       const words = [...new Set(ways)].filter((way) => way !== undefined);

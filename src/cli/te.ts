@@ -1,6 +1,7 @@
 /**
  * `rackyard te …`: test environments, their states, epochs and certificates, through the API.
  */
+import { fail } from "../base/errors.ts";
 import type { TestenvView } from "../model/testenv.ts";
 import { pairs, stateText } from "./fleet.ts";
 import type { Output } from "./output.ts";
@@ -43,17 +44,24 @@ const showVerb: Verb = {
   example: "rackyard te show here:1",
   args: "<te>",
   async run({ client, out }, { args }) {
-    const te = await (await client()).testenvs.get(args[0] ?? "");
+    const te = await (await client()).testenvs.get(testenvId(args[0]));
     out.result(te, () => pairs(out, te));
   },
 };
+
+function testenvId(given = ""): string {
+  if (/^[^:/]+:\d+$/.test(given)) return given;
+  return fail("usage", `${given} is no test environment: give HOST:NUMBER`, {
+    remedy: "see rackyard te list",
+  });
+}
 
 const certificateVerb: Verb = {
   summary: "The proof of its latest reset, signed by its host",
   example: "rackyard te certificate here:1",
   args: "<te>",
   async run({ client, out }, { args }) {
-    const certificate = await (await client()).testenvs.certificate(args[0] ?? "");
+    const certificate = await (await client()).testenvs.certificate(testenvId(args[0]));
     out.result(certificate, () => pairs(out, certificate));
   },
 };

@@ -128,7 +128,7 @@ async function followToTheEnd(
     void tellConsole(talk, build, progress);
   };
   try {
-    run.seen = await followChange(api, pushed.number, pushed.patchset, onSeen, signal);
+    run.seen = await followChange(api, pushed, onSeen, endpoint, signal);
   } finally {
     over.abort();
   }

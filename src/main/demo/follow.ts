@@ -23,12 +23,15 @@ export type Seen = {
 
 export type Followed = Seen & { readonly vote: { label: string; value: number } | undefined };
 
-/** Calls `onSeen` with each new look; ends when all is over, or throws `timed-out`. */
+/**
+ * Calls `onSeen` with each new look; ends when all is over. Throws `timed-out`, also for a server
+ * that stays away, and what `stillRuns` throws when nobody will start it again.
+ */
 export async function followChange(
   api: Client,
-  number: number,
-  patchset: number,
+  { number, patchset }: { readonly number: number; readonly patchset: number },
   onSeen: (seen: Seen) => Promise<void>,
+  stillRuns: () => Promise<unknown>,
   signal: AbortSignal,
 ): Promise<Followed> {
   const over = new AbortController();
@@ -36,16 +39,22 @@ export async function followChange(
   const bell = openBell();
   const listening = listen(api, bell, all);
   const deadline = performance.now() + limits.demoMs;
+  let answeredMs = performance.now();
   try {
     for (;;) {
       signal.throwIfAborted();
       const seen = await whileAway(() => look(api, number, patchset));
       if (seen) {
+        answeredMs = performance.now();
         await whileAway(() => onSeen(seen));
         const vote = voteOf(seen);
         if (vote && isOver(seen)) return { ...seen, vote };
+      } else await stillRuns();
+      const now = performance.now();
+      if (now > deadline) fail("timed-out", `no end within ${limits.demoMs} ms`);
+      if (now - answeredMs > limits.demoAwayMs) {
+        fail("timed-out", `the server has not answered for ${limits.demoAwayMs / 1_000} s`);
       }
-      if (performance.now() > deadline) fail("timed-out", `no end within ${limits.demoMs} ms`);
       await bell.next(limits.backoffFirstMs, signal);
     }
   } finally {
