@@ -42,15 +42,21 @@ export function openImages({ log, hosts, ...options }: ImagesOptions) {
   return {
     /** Image → recipe. */
     recipes: recipes as ReadonlyMap<string, Recipe>,
-    /** Reads them again. A mended one is built at once, and has all its tries. */
+    /**
+     * Reads them again. A mended one is built at once, and has all its tries. Throws `bad-config`
+     * where one cannot be read: then nothing is changed.
+     */
     async read(images: NodesConfig["images"]): Promise<void> {
+      const next = new Map<string, Recipe>();
       for (const [image, { recipe }] of Object.entries(images)) {
-        const before = recipes.get(image)?.digest;
-        const now = await readRecipe(image, options.recipeDirectory(recipe));
-        recipes.set(image, now);
-        if (before === now.digest) continue;
+        next.set(image, await readRecipe(image, options.recipeDirectory(recipe)));
+      }
+      for (const [image, { digest }] of next) {
+        if (recipes.get(image)?.digest === digest) continue;
         for (const host of hosts.values()) host.imageFailures.delete(image);
       }
+      recipes.clear();
+      for (const [image, recipe] of next) recipes.set(image, recipe);
     },
     /** Asks a host to build one, as large as the largest disk of the labels that use it. */
     build(provider: string, image: string, labels: NodesConfig["labels"]): void {

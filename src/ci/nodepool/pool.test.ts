@@ -177,3 +177,15 @@ test("N-8 a mended recipe is built at once, and the old one's failures are forgo
   expect(pool.failure("worker")).toBeUndefined();
   await soon("its build", () => sentOf("image-build").at(-1)!.recipe !== recipe);
 });
+
+test("surface.md §2 a recipe that is not there is refused, and the old configuration stays", async () => {
+  const pool = await openPool();
+  await pool.onHello(hello());
+  const before = pool.images();
+  expect(before).toMatchObject([{ name: "debian-12" }]);
+  await rm(join(directory, "build"));
+  const { nodes } = configSchema.parse({ nodes: { labels: {} } });
+  await expect(pool.reconfigure(nodes)).rejects.toMatchObject({ code: "bad-config" });
+  expect(pool.images()).toEqual(before);
+  expect(pool.why("worker")).not.toContain("no label");
+});

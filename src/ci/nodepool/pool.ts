@@ -336,9 +336,10 @@ export async function openNodePool(options: PoolOptions) {
     },
     why: (label: string): string => whyNone(label, config, hosts, [...nodes.values()]),
     onChange: (callback: () => void): void => void listeners.push(callback),
+    /** Throws `bad-config` where a recipe cannot be read: the old configuration stays. */
     async reconfigure(next: NodesConfig): Promise<void> {
+      await images.read(next.images);
       config = next;
-      await images.read(config.images);
       passSoon();
     },
     nodes: (): NodeView[] => [...nodes.values()].map(viewOf),
