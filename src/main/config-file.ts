@@ -13,6 +13,7 @@ import { checkYaml, faultAt, parseYaml } from "../base/yaml-file.ts";
 import type { YamlFile } from "../base/yaml-file.ts";
 import { checkLayout, builtinVotes } from "../ci/layout/layout.ts";
 import { readLayoutFiles } from "../ci/layout/reader.ts";
+import { readRecipe } from "../ci/nodepool/recipe.ts";
 import type { Surroundings } from "../ci/layout/checks.ts";
 import { configSchema } from "../model/config.ts";
 import type { Config } from "../model/config.ts";
@@ -36,6 +37,7 @@ export type ConfigFile = {
   readonly layoutDirectory: string;
   /** `program:…` is the program's own. */
   readonly absolute: (path: string) => string;
+  readonly placeOf: YamlFile["placeOf"];
 };
 
 export const etcConfig = "/etc/rackyard/rackyard.yaml";
@@ -82,6 +84,8 @@ export async function checkConfig(where: ConfigWhere): Promise<CheckedConfig> {
   const { read, faults } = await tryConfig(where);
   if (!read) return { file: where.config ?? null, ...nothing, faults };
   const { file, layoutDirectory } = read;
+  const recipes = await recipeFaults(read);
+  if (recipes.length > 0) return { file, ...nothing, faults: recipes };
   try {
     const files = await readLayoutFiles(layoutDirectory);
     const checked = checkLayout(files, layoutSurroundings(read.config));
@@ -95,12 +99,27 @@ export async function checkConfig(where: ConfigWhere): Promise<CheckedConfig> {
     };
   } catch (error) {
     if (!isRackyardError(error, "bad-layout")) throw error;
-    // A new installation has no layout folder yet: the first start writes one.
+    // No layout folder yet: the first start writes one.
     const missing = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
-    if (missing && file === null) return { file, ...nothing, faults: [] };
+    if (missing) return { file, ...nothing, faults: [] };
     const fault = { pointer: layoutDirectory, code: "bad-layout", detail: error.message };
     return { file, ...nothing, layout: layoutDirectory, faults: [fault] };
   }
+}
+
+/** Recipes are files as the layout is: what a server would refuse is told before it starts. */
+async function recipeFaults({ config, absolute, placeOf }: ConfigFile): Promise<FieldFault[]> {
+  const faults: FieldFault[] = [];
+  for (const [name, { recipe }] of Object.entries(config.nodes.images)) {
+    try {
+      await readRecipe(name, absolute(recipe));
+    } catch (error) {
+      if (!isRackyardError(error, "bad-config")) throw error;
+      const place = placeOf(["nodes", "images", name, "recipe"]);
+      faults.push(faultAt(place, "bad-recipe", error.message, error.remedy));
+    }
+  }
+  return faults;
 }
 
 type Tried = { read: ConfigFile; faults: [] } | { read: undefined; faults: FieldFault[] };
@@ -130,6 +149,7 @@ async function tryConfig(where: ConfigWhere): Promise<Tried> {
       given: setting.value,
       layoutDirectory: absolute(config.server.layout),
       absolute,
+      placeOf: located.placeOf,
     },
     faults: [],
   };

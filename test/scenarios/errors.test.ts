@@ -61,6 +61,16 @@ test("issue 3, row 10: an image that nobody builds: 78, what there is", async ()
   const told = await rackyard("check-config", file);
   expect(told.exitCode).toBe(78);
   expect(told.stdout).toContain("there is no image debian-13; there are: debian-12");
+
+  await writeFile(
+    file,
+    "nodes:\n  images: { debian-12: { driver: mmdebstrap, recipe: ./none } }\n",
+  );
+  const recipe = await rackyard("check-config", file);
+  expect(recipe.exitCode).toBe(78);
+  expect(recipe.stdout).toMatch(
+    /^\S+image\.yaml:2:54: nodes\.images\.debian-12\.recipe: \S+\/none cannot be read \(bad-recipe\)\n {2}name the folder/,
+  );
 });
 
 test("issue 3, row 10: wrong layout: 78, what Zuul has and we not yet is told apart", async () => {
