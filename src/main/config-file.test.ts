@@ -127,6 +127,11 @@ test("check-config a layout folder that a configuration names must be there", as
   const config = await write("c.yaml", "server: { layout: ./nowhere }\n");
   const { faults } = await checkConfig({ state, isDefault: false, config });
   expect(faults).toMatchObject([{ pointer: join(state, "nowhere"), code: "bad-layout" }]);
+  const other = await write("o.yaml", "archive: { keepDays: 3 }\n");
+  expect(await checkConfig({ state, isDefault: false, config: other })).toMatchObject({
+    layout: null,
+    faults: [],
+  });
 });
 
 test("surface §2 check-config: exit 0 and counts, or 78 and a line a fault", async () => {

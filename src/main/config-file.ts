@@ -99,12 +99,17 @@ export async function checkConfig(where: ConfigWhere): Promise<CheckedConfig> {
     };
   } catch (error) {
     if (!isRackyardError(error, "bad-layout")) throw error;
-    // No layout folder yet: the first start writes one.
+    // Where nobody names a folder, the first start writes one; one that is named may be a slip.
     const missing = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
-    if (missing) return { file, ...nothing, faults: [] };
+    if (missing && !namesLayout(read.given)) return { file, ...nothing, faults: [] };
     const fault = { pointer: layoutDirectory, code: "bad-layout", detail: error.message };
     return { file, ...nothing, layout: layoutDirectory, faults: [fault] };
   }
+}
+
+function namesLayout(given: unknown): boolean {
+  const { server } = (given ?? {}) as { readonly server?: { readonly layout?: unknown } };
+  return server?.layout !== undefined;
 }
 
 /** Recipes are files as the layout is: what a server would refuse is told before it starts. */
