@@ -158,7 +158,9 @@ async function namesIn(path: string): Promise<string[]> {
   return readdir(path).catch((): string[] => []);
 }
 
+/** Of a libvirtd that has a cell: without one there are definitions on disk, which stay. */
 async function countDomains(places: CellPlaces): Promise<number> {
+  if (netnsInode(places.netns) === undefined) return 0;
   const files = await namesIn(join(places.libvirt, "etc/qemu"));
   return files.filter((file) => file.endsWith(".xml")).length;
 }

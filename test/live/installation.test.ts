@@ -143,7 +143,11 @@ test("surface.md §8 up, again, killed, taken over, down: nothing is left", asyn
 
   // all dead already, once more, and with the state
   const again = await rackyard("down", "--json", "--purge");
-  expect([again.exitCode, JSON.parse(again.stdout)]).toMatchObject([0, { stopped: [], left: [] }]);
+  const nothing = { domains: 0, bridges: 0, processes: 0, mounts: 0 };
+  expect([again.exitCode, JSON.parse(again.stdout)]).toMatchObject([
+    0,
+    { stopped: [], removed: nothing, left: [] },
+  ]);
   await expect(stat(state)).rejects.toMatchObject({ code: "ENOENT" });
 });
 

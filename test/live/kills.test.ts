@@ -4,6 +4,7 @@
  * report; all racks ready soon after; nothing leaked.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { run } from "../../src/base/command.ts";
 import { until } from "../../src/base/wait.ts";
 import type { BuildView, TimelineEntry } from "../../src/model/build.ts";
 import type { TestenvView } from "../../src/model/testenv.ts";
@@ -99,4 +100,34 @@ describe.runIf(process.env["RACKYARD_TEST_DEEP"])("deep: killed at every moment"
       process.stderr.write(`${took}\n`);
     },
   );
+
+  test("must-hold 6: everything at once, as when the machine loses power; then up again", async () => {
+    const files = { "root/etc/motd": "power lost\n" };
+    const { number } = await yard.push("tinyrack-node", { files, subject: "Lose power" });
+    await buildAt(number, "seed-up");
+    const { pid, processes, hosts } = await yard.status();
+    const netns = hosts[0]?.cell.netns ?? "none";
+    const inCell = async (): Promise<number[]> => {
+      const { stdout } = await run("ip", ["netns", "pids", netns]);
+      return stdout.split("\n").filter(Boolean).map(Number);
+    };
+    for (const one of [pid, ...processes.map((program) => program.pid)]) killed(one);
+    const dead = async () => (await inCell()).filter(killed).length === 0;
+    await until(dead, { timeoutMs: 30_000, what: "the cell to be dead" });
+    // a machine that starts has neither of them
+    await run("ip", ["netns", "delete", netns]);
+    await run("ip", ["link", "delete", netns.replace("-", "")], { accept: "any" });
+
+    const up = await yard.cli("up", "--detach");
+    expect([up.exitCode, up.stderr]).toEqual([0, up.stderr]);
+    const change = await yard.voted(number, 120);
+    expect(change.votes).toMatchObject([{ label: "Verified", value: 1 }]);
+    const builds = await yard.builds(number);
+    expect(builds.map(({ attempt, result }) => [attempt, result])).toEqual([
+      [2, "SUCCESS"],
+      [1, "RETRY"],
+    ]);
+    expect((await yard.status()).health).toBe("ok");
+    expect(await yard.leaks()).toEqual([]);
+  });
 });
