@@ -12,7 +12,7 @@ import { describeError, fail, isRackyardError } from "../base/errors.ts";
 import { lockFile } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
-import { findLeftovers } from "./test/leftovers.ts";
+import { endEverything, findLeftovers } from "./test/leftovers.ts";
 import { checks, suites } from "./test/steps.ts";
 import type { Outcome, Suite } from "./test/steps.ts";
 import { calibrate, calibration, runCheck, runSuite } from "./test/suite.ts";
@@ -49,7 +49,8 @@ export async function runTests(args: TestArguments): Promise<number> {
     return report(args, told, performance.now() - began);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
-    say(`interrupted (${String(stop.signal.reason)})`);
+    say(`interrupted (${String(stop.signal.reason)}): ending what the tests had started`);
+    await endEverything(directory);
     return stop.signal.reason === "SIGINT" ? 130 : 143;
   } finally {
     process.off("SIGINT", interrupt);

@@ -4,8 +4,9 @@
  * one has failed. What is found is ended, so what merely sees the directory is not found, nor is
  * anything older than the run.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { basename } from "node:path";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename, join } from "node:path";
+import { endCell } from "../../hypervisor/cell-end.ts";
 import { mountsBelow, unmountBelow } from "../../hypervisor/mounts.ts";
 
 export type Leftover = {
@@ -26,6 +27,26 @@ export async function findLeftovers(directory: string): Promise<Leftover[]> {
     return { name: `mount ${mount}`, end: () => unmountBelow(directory) };
   });
   return [...processes, ...mounts];
+}
+
+/** For a run that was interrupted in the middle of its tests: installations, cells, the rest. */
+export async function endEverything(directory: string): Promise<void> {
+  const endAll = async (): Promise<void> => {
+    for (const leftover of await findLeftovers(directory)) await leftover.end();
+  };
+  await endAll(); // supervisors before what they would start again
+  for (const state of statesIn(directory)) await endCell(state);
+  await endAll();
+}
+
+/** State directories with a cell: tests make them in the run's directory, or one below. */
+function statesIn(directory: string): string[] {
+  const below = (path: string): string[] =>
+    readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(path, name));
+  const near = below(directory);
+  return [...near, ...near.flatMap(below)].filter((path) => existsSync(join(path, "te/cell")));
 }
 
 function belongs(pid: number, mark: string): boolean {
