@@ -1,5 +1,5 @@
 /**
- * The commands of the program `te-host` (surface.md §2): run, plan, check, destroy. What is
+ * The commands of the program `te-host` (surface.md §2): run, plan, check. What is
  * behind each is loaded when it is asked for.
  */
 import type { Program, Verb } from "../cli/program.ts";
@@ -9,7 +9,6 @@ export function addTeHostCommands(program: Program): void {
   program.add("te-host run", run);
   program.add("te-host plan", plan);
   program.add("te-host check", check);
-  program.add("te-host destroy", destroy);
 }
 
 const run: Verb = {
@@ -36,14 +35,5 @@ const check: Verb = {
   async run(context) {
     const { runTeHostCheck } = await import("./te-host/check-command.ts");
     return runTeHostCheck(context);
-  },
-};
-
-const destroy: Verb = {
-  summary: "Remove all racks and nodes of this host; refused while one is leased",
-  example: "rackyard te-host destroy",
-  async run(context) {
-    const { runTeHostDestroy } = await import("./te-host/destroy-command.ts");
-    return runTeHostDestroy(context);
   },
 };
