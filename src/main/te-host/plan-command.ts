@@ -160,7 +160,7 @@ async function planAnew(state: string, config: Config, store: Store): Promise<Pl
     }),
     { hostId, domains: [], bridges: [], disks: new Set(), rules: [], accounts: [] },
   );
-  const undo = "rackyard te-host destroy";
+  const undo = "rackyard down";
   return [
     { kind: "make-cell", target: state, why: "there is no cell", undo },
     { kind: "start-daemons", target: state, why: "there is no cell", undo },
