@@ -3,7 +3,7 @@
  * checked by their schema. And the lock that says one state directory, one program.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fail } from "./errors.ts";
 
@@ -88,4 +88,15 @@ export async function lockFile(path: string, what: string): Promise<AsyncDisposa
 function spaceError(path: string, error: unknown): unknown {
   if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
   return fail("no-space", `no space left for ${path}`, { cause: error });
+}
+
+/** The path, or the nearest directory above it that is there: whose file system it will have. */
+export async function nearestExisting(path: string): Promise<string> {
+  for (let place = path; ; place = dirname(place)) {
+    const there = await stat(place).then(
+      () => true,
+      () => false,
+    );
+    if (there || place === dirname(place)) return place;
+  }
 }

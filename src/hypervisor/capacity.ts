@@ -3,16 +3,17 @@
  */
 import { readFile, statfs } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import { nearestExisting } from "../base/files.ts";
 import type { HostCapacity } from "./capacity-plan.ts";
 
 const GIB = 1024 ** 3;
 
 /**
- * @param state the state directory, whose file system holds images and disks
+ * @param state the state directory, there or still to make: its file system holds images, disks
  * @param oursBytes what images and disks of ours take there already
  */
 export async function readCapacity(state: string, oursBytes: number): Promise<HostCapacity> {
-  const space = await statfs(state);
+  const space = await statfs(await nearestExisting(state));
   return {
     memoryTotalMiB: await memoryMiB("MemTotal"),
     cpusOnline: availableParallelism(),

@@ -3,7 +3,7 @@
  * code, code and words as docs/errors.md tells them. What needs a server is in api-server.test.ts
  * and lease-command.test.ts.
  */
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -172,3 +172,13 @@ kill $server; wait $server; echo "server: $?"`,
     expect(filled.stdout).not.toContain("early");
   },
 );
+
+test("H-1.3 te-host plan where no host ever was: all that it would make, and nothing is made", async () => {
+  const state = join(root, "never");
+  const planned = await rackyard("te-host", "plan", "--json", "--state", state);
+  expect([planned.exitCode, planned.stderr]).toEqual([0, ""]);
+  const kinds = (JSON.parse(planned.stdout) as { kind: string }[]).map(({ kind }) => kind);
+  expect(kinds.slice(0, 2)).toEqual(["make-cell", "start-daemons"]);
+  expect(kinds).toContain("make-disk");
+  await expect(readdir(state)).rejects.toMatchObject({ code: "ENOENT" });
+});

@@ -4,8 +4,7 @@
  */
 import { statfs } from "node:fs/promises";
 import { arch, platform } from "node:os";
-import { dirname } from "node:path";
-import { readTextIfAny } from "../../base/files.ts";
+import { nearestExisting, readTextIfAny } from "../../base/files.ts";
 import { row } from "./row.ts";
 import type { DoctorContext, Row } from "./row.ts";
 
@@ -66,14 +65,4 @@ export async function diskRow(context: DoctorContext): Promise<Row> {
   const scarce = files > 0 && ffree < 10_000;
   if (gib < leastDiskGiB || scarce) return row("disk", "missing", detail, why, cure);
   return row("disk", gib < goodDiskGiB ? "warn" : "ok", detail, why, cure);
-}
-
-async function nearestExisting(path: string): Promise<string> {
-  for (let place = path; ; place = dirname(place)) {
-    const there = await statfs(place).then(
-      () => true,
-      () => false,
-    );
-    if (there || place === dirname(place)) return place;
-  }
 }
