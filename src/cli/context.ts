@@ -79,12 +79,19 @@ async function findEndpoint(
   const given = globals.tokenFile
     ? await readToken(globals.tokenFile)
     : env["RACKYARD_TOKEN"] || undefined;
-  if (globals.url !== undefined) return { url: globals.url, token: given };
+  if (globals.url !== undefined) return { url: httpUrl(globals.url), token: given };
   const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch(denied);
   if (ready === undefined) return notRunning(globals.state);
   const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile: string | null };
   if (given !== undefined || tokenFile === null) return { url: api, token: given };
   return { url: api, token: await readTextIfAny(tokenFile).then(trimmed, unreadable) };
+}
+
+function httpUrl(text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text;
+  return fail("usage", `--url: ${text} is no address of a server`, {
+    remedy: "for example --url http://127.0.0.1:7225; rackyard status tells the local one",
+  });
 }
 
 const trimmed = (text: string | undefined): string | undefined => text?.trim() || undefined;

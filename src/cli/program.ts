@@ -103,7 +103,7 @@ export function openProgram(version: string): Program {
       const words = cut < 0 ? argv : argv.slice(0, cut);
       chosen = () => Promise.resolve(0);
       try {
-        await root.parseAsync(helpFirst(words), { from: "user" });
+        await root.parseAsync(helpFirst(words, root), { from: "user" });
       } catch (error) {
         return usageExit(error);
       }
@@ -168,11 +168,17 @@ function usageText(text: string): string {
 }
 
 /** `help`, `help change`, `help change list` → the words with `--help`. */
-function helpFirst(words: readonly string[]): string[] {
+function helpFirst(words: readonly string[], root: Command): string[] {
   const at = words.findIndex((word) => !word.startsWith("-"));
   if (words.length === 0) return ["--help"];
   if (words[at] !== "help") return [...words];
-  return [...words.slice(0, at), ...words.slice(at + 1), "--help"];
+  const about = words.slice(at + 1);
+  let command: Command | undefined = root;
+  for (const word of about.filter((one) => !one.startsWith("-"))) {
+    command = command.commands.find((one) => one.name() === word);
+    if (!command) fail("usage", `there is no command ${word}`, { remedy: "see rackyard help" });
+  }
+  return [...words.slice(0, at), ...about, "--help"];
 }
 
 function usageExit(error: unknown): number {

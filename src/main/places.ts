@@ -3,8 +3,10 @@
  * that many live side by side. Sockets move to /run/rackyard/<hash> where the path would be too
  * long for one. Makes nothing.
  */
-import { realpath } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { mkdir, realpath, stat } from "node:fs/promises";
+import { join, relative, resolve, sep } from "node:path";
+import { fail, isRackyardError } from "../base/errors.ts";
+import { nearestExisting } from "../base/files.ts";
 import { sha256Hex } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
 import { defaultState } from "../cli/context.ts";
@@ -52,6 +54,34 @@ export function placesOf(stateDirectory: string) {
 }
 
 /** The same by the directory's real path: a link to it names the same installation. */
+/**
+ * Makes the state directory where it is not there. Throws `state-unusable` where none can be, for
+ * example below a file, or on /proc (where Node's own recursive mkdir would never end).
+ */
+export async function makeState(directory: string): Promise<Places> {
+  const present = await nearestExisting(directory);
+  try {
+    if (!(await stat(present)).isDirectory()) fail("state-unusable", `${present} is no directory`);
+    let path = present;
+    for (const name of relative(present, directory).split(sep).filter(Boolean)) {
+      path = join(path, name);
+      await mkdir(path).catch(unlessThere);
+    }
+  } catch (error) {
+    if (isRackyardError(error)) throw error;
+    fail("state-unusable", `the state directory ${directory} cannot be made`, {
+      cause: error,
+      remedy: "choose another place with --state",
+    });
+  }
+  return placesOf(await realpath(directory));
+}
+
+/** Another program has made it meanwhile. */
+function unlessThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
+}
+
 export async function realPlaces(stateDirectory: string): Promise<Places> {
   return placesOf(await realpath(stateDirectory).catch(() => stateDirectory));
 }

@@ -16,7 +16,7 @@ import type { Scope } from "../base/scope.ts";
 import type { CliContext } from "../cli/context.ts";
 import { openSqliteStore } from "../store/store.ts";
 import { readPidFile, removePidFile, writePidFile } from "./pid-file.ts";
-import { realPlaces } from "./places.ts";
+import { makeState } from "./places.ts";
 import type { Places } from "./places.ts";
 import { openServerParts } from "./server/parts.ts";
 import type { OpenServer } from "./server/parts.ts";
@@ -24,8 +24,7 @@ import { version } from "./version.ts";
 
 export async function runServer(context: CliContext): Promise<number> {
   const { globals, out } = context;
-  await mkdir(globals.state, { recursive: true });
-  const places = await realPlaces(globals.state);
+  const places = await makeState(globals.state);
   await makePlaces(places);
   await using _lock = await lockFile(places.lock("server"), `the state directory ${places.state}`);
   const log = openFileLog(places.logFile("server"));

@@ -3,7 +3,7 @@
  * itself inside of it, same pid, and serves there until it is told to stop; leases and machines
  * stay as they are. `plan`, `check` and `destroy` are its other commands.
  */
-import { mkdir, realpath } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { fail, isRackyardError } from "../base/errors.ts";
 import { lockFile } from "../base/files.ts";
@@ -14,7 +14,7 @@ import type { CliContext } from "../cli/context.ts";
 import { enterCell, insideCell, prepareCell, readCell } from "../hypervisor/cell.ts";
 import type { Cell } from "../hypervisor/cell.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
-import { placesOf } from "./places.ts";
+import { makeState } from "./places.ts";
 import type { Places } from "./places.ts";
 import { programArguments } from "./program-arguments.ts";
 import { readSettings } from "./server/settings.ts";
@@ -26,8 +26,7 @@ import { version } from "./version.ts";
 export async function runTeHost(context: CliContext): Promise<number> {
   needRoot();
   const { globals, env } = context;
-  await mkdir(globals.state, { recursive: true });
-  const places = placesOf(await realpath(globals.state));
+  const places = await makeState(globals.state);
   await mkdir(places.log, { recursive: true });
   const settings = await readSettings(globals, places);
   const log = openFileLog(places.logFile("te-host"));

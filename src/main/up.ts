@@ -18,7 +18,7 @@ import type { Output } from "../cli/output.ts";
 import { endCell } from "../hypervisor/cell-end.ts";
 import { recordChanges } from "./changes.ts";
 import { readPidFile, writePidFile } from "./pid-file.ts";
-import { realPlaces } from "./places.ts";
+import { makeState } from "./places.ts";
 import type { Places } from "./places.ts";
 import { programArguments } from "./program-arguments.ts";
 import { keepProgram, refusalOf } from "./supervisor.ts";
@@ -34,8 +34,7 @@ export async function runUp(context: CliContext, options: { detach: boolean }): 
       remedy: "sudo rackyard up",
     });
   }
-  await mkdir(globals.state, { recursive: true });
-  const places = await realPlaces(globals.state);
+  const places = await makeState(globals.state);
   await mkdir(places.run, { recursive: true });
   const line = await readyLineOf(places, context, options.detach);
   if (line) {

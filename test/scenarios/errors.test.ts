@@ -102,6 +102,14 @@ test("surface.md §2 usage: 64, and where to read on", async () => {
     "error: unknown command 'frobnicate' (usage)\n  see rackyard help\n",
   ]);
   expect((await rackyard("change", "show")).exitCode).toBe(64);
+  expect((await rackyard("help", "change", "frob")).stderr).toContain("no command frob (usage)");
+  for (const url of ["nonsense", "ftp://x"]) {
+    const told = await rackyard("status", "--url", url);
+    expect([told.exitCode, told.stderr]).toEqual([
+      64,
+      expect.stringContaining(`error: --url: ${url} is no address of a server (usage)\n`),
+    ]);
+  }
   expect((await rackyard("status", "--frob")).exitCode).toBe(64);
   expect((await rackyard("--json", "lease")).stdout).toMatch(
     /^\{"event":"error","code":"usage","detail":".*","remedy":".*","errors":\[\]\}\n$/,
@@ -131,6 +139,20 @@ test("docs/errors.md tells each code with the exit code that it has", async () =
       const told = row.split("|")[2]!.trim();
       expect([code, told]).toEqual([code, expect.stringMatching(`^(${exit}|–)( |$)`)]);
     }
+  }
+});
+
+test.skipIf(process.getuid?.() !== 0).each([
+  ["/dev/null", "/dev/null is no directory"],
+  ["/dev/null/below", "/dev/null is no directory"],
+  ["/proc/here", "the state directory /proc/here cannot be made"],
+])("surface.md §2 no state directory can be at %s: 73", async (state, sentence) => {
+  for (const program of ["up", "server", "te-host"]) {
+    const told = await rackyard(program, "--state", state);
+    expect([told.exitCode, told.stderr]).toEqual([
+      73,
+      expect.stringContaining(`error: ${sentence} (state-unusable)\n`),
+    ]);
   }
 });
 
