@@ -85,7 +85,7 @@ export function openDaemons(
     const state = await until(
       async () => {
         if ((await processStart(pid)) !== start) return "ended";
-        return (await spec.ready()) && "ready";
+        return (await serves(spec)) && "ready";
       },
       { timeoutMs: limits.daemonStartMs, everyMs: 25, signal: stop.signal, what: spec.name },
     );
@@ -97,9 +97,9 @@ export function openDaemons(
   async function adopt(spec: DaemonSpec): Promise<Kept | undefined> {
     const found = await readPid(pidFile(spec.name));
     if (!found || !(await lives(found, spec))) return undefined;
-    if (!(await spec.ready().catch(() => false))) {
+    if (!(await serves(spec).catch(() => false))) {
       // Perhaps it has just been started by an agent that died since.
-      const ready = await until(() => spec.ready(), {
+      const ready = await until(() => serves(spec), {
         timeoutMs: limits.daemonStartMs,
         signal: stop.signal,
         what: spec.name,
@@ -217,6 +217,11 @@ async function lives(found: Pid, spec: DaemonSpec): Promise<boolean> {
   if ((await processStart(found.pid)) !== found.start) return false;
   const executable = executableOf(found.pid);
   return executable === undefined || executable === basename(spec.program);
+}
+
+/** Ready, and its worker known: the next one is told as another, however soon it comes. */
+async function serves(spec: DaemonSpec): Promise<boolean> {
+  return (await spec.ready()) && (spec.worker === undefined || workerOf(spec) !== undefined);
 }
 
 /** Pid of the process that does the work, if its file names a living one. */
