@@ -84,7 +84,8 @@ test("the keeper killed: the cell is found by what lives in it, with the same mo
 test("the end of a cell: whatever lives in it is ended, nothing is left, the other goes on", async () => {
   await a.agent.kill();
   const members = { netnsInode: a.agent.cell.netnsInode, controlGroup: "none" };
-  const before = processesIn(members).map(({ name }) => name);
+  // a virsh of the agent's ends by itself soon after it
+  const before = processesIn(members).flatMap(({ name }) => (name === "virsh" ? [] : name));
   expect(before).toEqual(expect.arrayContaining(["qemu-system-x86_64", "libvirtd", "sleep"]));
   const ended = await endCell(a.state);
   expect(ended.left).toEqual([]);
