@@ -1,6 +1,6 @@
 /**
  * Files that must be whole or not be: written aside, synced, renamed. JSON files read back are
- * checked by their schema. And the lock that says one state directory, one program.
+ * checked by their schema.
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
@@ -58,34 +58,8 @@ export async function processStart(pid: number): Promise<string | undefined> {
   return fields?.[0] === "Z" ? undefined : fields?.[19];
 }
 
-/**
- * Takes the lock file `path` for this process: it names pid and start time, so that a reused
- * pid is not mistaken for its owner. Throws `state-in-use`, naming the owner.
- */
-export async function lockFile(path: string, what: string): Promise<AsyncDisposable> {
-  await mkdir(dirname(path), { recursive: true });
-  const own = `${process.pid} ${await processStart(process.pid)}\n`;
-  for (let tries = 0; ; tries++) {
-    try {
-      const file = await open(path, "wx", 0o644);
-      await file.writeFile(own);
-      await file.close();
-      return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    const [pid, start] = ((await readTextIfAny(path)) ?? "").trim().split(" ");
-    if (pid && start && (await processStart(Number(pid))) === start) {
-      fail("state-in-use", `${what} is in use by process ${pid}`, {
-        remedy: "stop it first, or choose another state directory with --state",
-      });
-    }
-    if (tries > 10) fail("state-in-use", `${path} cannot be locked`);
-    await rm(path, { force: true });
-  }
-}
-
-function spaceError(path: string, error: unknown): unknown {
+/** A full disk as `no-space`; any other error as it is. */
+export function spaceError(path: string, error: unknown): unknown {
   if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
   return fail("no-space", `no space left for ${path}`, { cause: error });
 }

@@ -25,6 +25,8 @@ export const limits = {
   /** First and last pause between tries of something that failed. */
   backoffFirstMs: 1_000,
   backoffLastMs: 60_000,
+  /** Different things that fail at once and are listed; the log has each. */
+  troubles: 1_000,
   /** A program of ours drains before it is killed by `up` or `down`. */
   programGraceMs: 15_000,
   /** `up` has its server and host ready, machines carved, images not counted. */

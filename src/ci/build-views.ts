@@ -8,11 +8,11 @@ import { limits } from "../base/limits.ts";
 import type { BuildState, BuildView, TimelineEntry } from "../model/build.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
 import type { Store } from "../store/store.ts";
-import type { Executor } from "./build/build-ports.ts";
-import type { BuildDriver } from "./build/driver.ts";
-import { buildLife } from "./build/record.ts";
-import type { Build } from "./build/record.ts";
-import { buildTimeline } from "./build/timeline.ts";
+import type { Executor } from "./builds/build-ports.ts";
+import type { BuildDriver } from "./builds/driver.ts";
+import { buildLife } from "./builds/record.ts";
+import type { Build } from "./builds/record.ts";
+import { buildTimeline } from "./builds/timeline.ts";
 import type { Item } from "./pipeline/item.ts";
 
 export type BuildFilter = {

@@ -8,7 +8,7 @@ import { access, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../base/command.ts";
 import { fail, isRackyardError } from "../base/errors.ts";
-import { lockFile } from "../base/files.ts";
+import { lockFile } from "../base/lock.ts";
 import { limits } from "../base/limits.ts";
 import { retry } from "../base/retry.ts";
 import { MACHINE_RUN } from "./cell-paths.ts";

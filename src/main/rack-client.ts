@@ -3,7 +3,7 @@
  * difference is that a build's lease has a key made of the build, so that after the server's
  * death the same request finds the same lease.
  */
-import type { RackPort } from "../ci/build/rack-port.ts";
+import type { RackPort } from "../ci/builds/rack-port.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { describeError } from "../base/errors.ts";

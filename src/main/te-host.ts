@@ -6,7 +6,7 @@
 import { mkdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { fail, isRackyardError } from "../base/errors.ts";
-import { lockFile } from "../base/files.ts";
+import { lockFile } from "../base/lock.ts";
 import { openFileLog } from "../base/log.ts";
 import type { Log } from "../base/log.ts";
 import { openScope } from "../base/scope.ts";

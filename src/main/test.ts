@@ -9,7 +9,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeError, fail, isRackyardError } from "../base/errors.ts";
-import { lockFile } from "../base/files.ts";
+import { lockFile } from "../base/lock.ts";
 import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
 import { endEverything, findLeftovers } from "./test/leftovers.ts";

@@ -12,7 +12,7 @@ import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
 import { openFileArchive } from "../../src/ci/archive/archive.ts";
-import type { Executor, ExecutorJob } from "../../src/ci/build/build-ports.ts";
+import type { Executor, ExecutorJob } from "../../src/ci/builds/build-ports.ts";
 import { openExecutor } from "../../src/ci/executor/executor.ts";
 import type { FrozenJob } from "../../src/model/job.ts";
 import { openNodeSandbox } from "./node-sandbox.ts";

@@ -4,7 +4,7 @@
  * node and rack. The real store, pipelines, saga and outbox; review, racks, nodes in memory.
  */
 import { expect, onTestFinished, test } from "vitest";
-import { buildLife } from "../../src/ci/build/record.ts";
+import { buildLife } from "../../src/ci/builds/record.ts";
 import { openSqliteStore } from "../../src/store/store.ts";
 import { soon } from "./ci-ports.ts";
 import { checkPipeline, layoutOf, openSmallReview, openWorld, smallMerger } from "./ci-world.ts";

@@ -12,8 +12,8 @@ import type {
   NodePool,
   ReadyNode,
   StepOutcome,
-} from "../../src/ci/build/build-ports.ts";
-import type { AskedRack, RackPort } from "../../src/ci/build/rack-port.ts";
+} from "../../src/ci/builds/build-ports.ts";
+import type { AskedRack, RackPort } from "../../src/ci/builds/rack-port.ts";
 import type { Evidence } from "../../src/model/build.ts";
 import type {
   EndReason,

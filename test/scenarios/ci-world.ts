@@ -9,7 +9,7 @@ import { systemRandom } from "../../src/base/random.ts";
 import { openScope } from "../../src/base/scope.ts";
 import type { Scope } from "../../src/base/scope.ts";
 import { builtinVotes, checkLayout } from "../../src/ci/layout/layout.ts";
-import type { RackPort } from "../../src/ci/build/rack-port.ts";
+import type { RackPort } from "../../src/ci/builds/rack-port.ts";
 import type { Layout } from "../../src/ci/layout/layout.ts";
 import type { Merger } from "../../src/ci/merger/merger.ts";
 import { openScheduler } from "../../src/ci/scheduler.ts";

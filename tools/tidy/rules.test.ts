@@ -85,7 +85,7 @@ describe("who imports whom", () => {
     ["src/lease/holder/a.ts", "../broker/b.ts", "src/lease/broker/b.ts"],
     ["src/ci/executor/a.ts", "../archive/b.ts", "src/ci/archive/b.ts"],
     ["src/ci/layout/a.ts", "../../git/b.ts", "src/git/b.ts"],
-    ["src/ci/build/a.ts", "../scheduler.ts", "src/ci/scheduler.ts"],
+    ["src/ci/builds/a.ts", "../scheduler.ts", "src/ci/scheduler.ts"],
     ["src/hypervisor/a.ts", "../testenv/b.ts", "src/testenv/b.ts"],
     ["src/testenv/a.ts", "../ci/layout/b.ts", "src/ci/layout/b.ts"],
     ["src/cli/a.ts", "../api/server.ts", "src/api/server.ts"],
@@ -100,7 +100,7 @@ describe("who imports whom", () => {
   test.each([
     ["src/model/a.ts", "../base/assert.ts", "src/base/assert.ts"],
     ["src/gerrit/a.ts", "../ssh/b.ts", "src/ssh/b.ts"],
-    ["src/ci/build/a.ts", "../../lease/holder/b.ts", "src/lease/holder/b.ts"],
+    ["src/ci/builds/a.ts", "../../lease/holder/b.ts", "src/lease/holder/b.ts"],
     ["src/ci/scheduler.ts", "./executor/b.ts", "src/ci/executor/b.ts"],
     ["src/ci/scheduler.ts", "../review/review-port.ts", "src/review/review-port.ts"],
     ["src/testenv/deep/er/a.ts", "../../../hypervisor/cell/b.ts", "src/hypervisor/cell/b.ts"],
@@ -138,9 +138,9 @@ describe("who imports whom", () => {
   });
 
   test("a stage takes the shapes of a build as types, and nothing else of another stage", () => {
-    const shapes = { "src/ci/build/build-ports.ts": head };
-    const typed = 'import type { A } from "../build/build-ports.ts";\n';
-    const value = 'import { a } from "../build/build-ports.ts";\n';
+    const shapes = { "src/ci/builds/build-ports.ts": head };
+    const typed = 'import type { A } from "../builds/build-ports.ts";\n';
+    const value = 'import { a } from "../builds/build-ports.ts";\n';
     expect(inFile("src/ci/executor/a.ts", typed, shapes)).toEqual([]);
     expect(inFile("src/ci/executor/a.ts", value, shapes)).toEqual(["src/ci/executor/a.ts:4 table"]);
     expect(inFile("src/git/a.ts", typed.replace("..", "../ci"), shapes)).toEqual([

@@ -53,7 +53,7 @@ export const folders: Readonly<Record<string, Folder>> = {
   "ci/report": { may: [...stage, "review"], packages: schema },
   "ci/merger": { may: [...stage, "git", "review"], packages: schema },
   "ci/nodepool": { may: [...stage, "session", "openstack", "ssh"], packages: schema },
-  "ci/build": { may: [...stage, "lease/holder"], packages: schema },
+  "ci/builds": { may: [...stage, "lease/holder"], packages: schema },
   "ci/executor": { may: [...stage, "ssh", "git"], packages: schema },
   "ci/archive": { may: stage, packages: [...schema, "modern-tar"] },
   /** scheduler.ts joins the stages, which never import each other, by the ports they have. */
@@ -75,7 +75,7 @@ export const folders: Readonly<Record<string, Folder>> = {
 };
 
 /** The stages of a build are joined by these shapes: any stage may import them as types. */
-export const stageShapes = "src/ci/build/build-ports.ts";
+export const stageShapes = "src/ci/builds/build-ports.ts";
 
 /** The one program that may import `sim`. */
 export const mainSimulator = "src/main/sim.ts";

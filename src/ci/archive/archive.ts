@@ -23,7 +23,7 @@ import { indexPage } from "./index-page.ts";
 import { unpackLogs } from "./unpack.ts";
 import type { UnpackReport } from "./unpack.ts";
 
-/** What the archive needs to know of a build; `BuildFacts` of ci/build has it. */
+/** What the archive needs to know of a build; `BuildFacts` of ci/builds has it. */
 export type ArchivedBuild = {
   readonly id: string;
   readonly project: string;

@@ -2,7 +2,7 @@
  * The environment handed to a job (ci.md §24): pure, from the build's facts, its node and its
  * rack. Values are text; names of 2014 and Zuul are kept. The structured twin is zuul-variable.ts.
  */
-import type { ExecutorJob } from "../build/build-ports.ts";
+import type { ExecutorJob } from "../builds/build-ports.ts";
 
 export const HOME = "/home/ci";
 export const WORKSPACE = "/home/ci/workspace";

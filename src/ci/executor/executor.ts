@@ -1,14 +1,14 @@
 /**
  * Runs one build on its node over OpenSSH (ci.md §20): setup, workspace, the phases under their
  * time-outs, collection. It says how each step ended and judges nothing; results are
- * `ci/build`'s. The job's clock is here; the lease's deadline is the outer net (T-1).
+ * `ci/builds`'s. The job's clock is here; the lease's deadline is the outer net (T-1).
  */
 import type { Readable } from "node:stream";
 import type { Clock } from "../../base/clock.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
-import type { Executor, ExecutorJob, StepOutcome } from "../build/build-ports.ts";
+import type { Executor, ExecutorJob, StepOutcome } from "../builds/build-ports.ts";
 import { collectLogs } from "./collect.ts";
 import type { CollectedLogs } from "./collect.ts";
 import { openConnection } from "./connection.ts";

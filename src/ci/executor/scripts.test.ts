@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ExecutorJob } from "../build/build-ports.ts";
+import type { ExecutorJob } from "../builds/build-ports.ts";
 import { jobEnvironment } from "./environment.ts";
 import { machineCommand, parseMachines } from "./machines.ts";
 import { isDiskFull, parseStatusLine } from "./scripts.ts";

@@ -4,7 +4,7 @@
  * own line (X-3a): an ssh that ended without it was *unreachable*, and a job's 255 is its own.
  */
 import { shellQuote as q } from "./shell-words.ts";
-import type { ExecutorJob } from "../build/build-ports.ts";
+import type { ExecutorJob } from "../builds/build-ports.ts";
 import { HOME, SOURCES, sourceDirectory, WORK_BRANCH, WORKSPACE } from "./environment.ts";
 
 /** What the end of a script says: `NONCE 0`. */

@@ -4,7 +4,7 @@
  * same facts.
  */
 import type { PreparedRepo } from "../../model/job.ts";
-import type { ExecutorJob } from "../build/build-ports.ts";
+import type { ExecutorJob } from "../builds/build-ports.ts";
 import { sourceDirectory, WORK_BRANCH } from "./environment.ts";
 
 export function zuulVariable(job: ExecutorJob): object {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describeError } from "../../base/errors.ts";
 import { systemRandom } from "../../base/random.ts";
 import { leaseFilesDirectory } from "../../ci/archive/archive.ts";
-import type { Mark } from "../../ci/build/record.ts";
+import type { Mark } from "../../ci/builds/record.ts";
 import { openNodePool } from "../../ci/nodepool/pool.ts";
 import type { NodePoolEdge } from "../../ci/nodepool/pool.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";

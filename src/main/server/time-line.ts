@@ -2,7 +2,7 @@
  * What hosts and broker tell of a rack, as moments of the time line of the build that has it
  * (surface.md §8 names the steps). Which of their words people want to read there. Pure.
  */
-import type { Mark } from "../../ci/build/record.ts";
+import type { Mark } from "../../ci/builds/record.ts";
 import type { HostEvent } from "../../model/session.ts";
 import type { Certificate } from "../../model/testenv.ts";
 

@@ -3,6 +3,7 @@
  * the nodes', each planned when the former is done. Runs at start, every 30 s, and 200 ms after
  * whatever happened; takes no input. `plan` shows the same actions and touches nothing.
  */
+import { openBell } from "../../base/bell.ts";
 import type { Clock } from "../../base/clock.ts";
 import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
@@ -40,45 +41,33 @@ export function openPasses(options: {
     (action: PlannedAction) => Promise<void>
   >;
   const executor = openExecutor(performers, { log, monoMs: () => clock.monoMs() });
-  let wanted = true;
-  let ring: () => void = () => undefined;
+  const bell = openBell(clock);
+  let first = true;
 
   async function pass(signal: AbortSignal): Promise<void> {
     await hypervisor.mend();
     const planned = [];
     for (const part of parts) planned.push(...(await part.plan()));
     const outcome = await executor.perform(planned, signal);
-    if (outcome.failed.length > 0) clock.after(limits.backoffFirstMs, wake);
+    if (outcome.failed.length > 0) clock.after(limits.backoffFirstMs, bell.ring);
     await options.after();
-  }
-
-  function wake(): void {
-    wanted = true;
-    ring();
   }
 
   /** Resolves when a pass is due, or the signal aborts. */
   async function due(signal: AbortSignal): Promise<void> {
-    if (!wanted) {
-      await new Promise<void>((resolve) => {
-        const timer = clock.after(limits.reconcileMs, resolve);
-        ring = () => {
-          timer.cancel();
-          resolve();
-        };
-        if (signal.aborted) ring();
-      });
-      // what comes in a burst is one pass
-      if (wanted) await pause(limits.reconcileAfterEventMs, signal).catch(() => undefined);
+    if (first) {
+      first = false;
+      return;
     }
-    wanted = false;
+    const rung = await bell.wait(signal, limits.reconcileMs);
+    // What comes in a burst is one pass.
+    if (rung) await pause(limits.reconcileAfterEventMs, signal).catch(() => undefined);
   }
 
   return {
-    wake,
+    wake: bell.ring,
     failures: () => executor.failures(),
     async run(signal) {
-      signal.addEventListener("abort", () => ring(), { once: true });
       while (!signal.aborted) {
         await due(signal);
         if (signal.aborted) return;
