@@ -40,7 +40,9 @@ export async function identify(
 ): Promise<Identity> {
   const header = request.headers.authorization;
   if (header === undefined) {
-    const caller = door.socket ? local : mayRead(request, door) ? anonymous : undefined;
+    const caller = door.socket
+      ? local
+      : ((await fromCookie(request, door)) ?? (mayRead(request, door) ? anonymous : undefined));
     return { caller, leaseToken: undefined };
   }
   const token = tokenOf(header, basic);
@@ -53,6 +55,25 @@ export async function identify(
     fail("bad-token", "this token is not known here, or has expired", { remedy: howToGet });
   }
   return { caller, leaseToken: undefined };
+}
+
+/** Set by `POST /v1/session`; holds a token. */
+export const sessionCookie = "rackyard_session";
+
+/**
+ * Whoever the session's cookie names, as a reader whatever their role: a cookie is sent by the
+ * browser and not by the person, so nothing that changes anything may rest on it. A cookie whose
+ * token is dead counts as none: the browser keeps it, and nobody could say so to it.
+ */
+async function fromCookie(request: IncomingMessage, door: Door): Promise<Caller | undefined> {
+  if (request.method !== "GET" && request.method !== "HEAD") return undefined;
+  const path = request.url ?? "/";
+  if (path.startsWith("/git/")) return undefined;
+  const found = /(?:^|;) *rackyard_session=(ry_[\w-]{1,200})(?:;|$)/.exec(
+    request.headers.cookie ?? "",
+  );
+  const caller = found ? await door.authenticate(found[1]!) : undefined;
+  return caller && { ...caller, role: "reader" };
 }
 
 const howToGet = "ask an admin for one: rackyard token create NAME";

@@ -3,11 +3,14 @@
  * public API from the browser. They hold no data, so they need no token to be read.
  */
 import { readdir, readFile } from "node:fs/promises";
+import { assert } from "../base/assert.ts";
 import { etagOf, matches } from "./engine.ts";
 
 export type Pages = {
   /** The answer for a path, or undefined where no page stands. */
   serve(path: string, ifNoneMatch: string | undefined): Response | undefined;
+  /** For a browser that asks for a page that is not there: 404 in words. */
+  missing(): Response;
 };
 
 const types: Readonly<Record<string, string>> = {
@@ -31,18 +34,21 @@ export async function loadPages(folder: URL = new URL("./page/", import.meta.url
     const text = await readFile(new URL(name, folder), "utf8");
     files.set(name, { text, type, etag: etagOf(text) });
   }
+  const headersOf = (type: string): Record<string, string> => ({
+    "content-type": type,
+    "content-security-policy": policy,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+  });
+  const missing = files.get("missing.html");
+  assert(missing, "missing.html is not there");
   return {
+    missing: () => new Response(missing.text, { status: 404, headers: headersOf(missing.type) }),
     serve(path, ifNoneMatch) {
       const file = files.get(nameOf(path));
       if (!file) return undefined;
-      const headers = {
-        "content-type": file.type,
-        "content-security-policy": policy,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "same-origin",
-        "cache-control": "no-cache",
-        etag: file.etag,
-      };
+      const headers = { ...headersOf(file.type), etag: file.etag };
       if (matches(ifNoneMatch, file.etag)) return new Response(null, { status: 304, headers });
       return new Response(file.text, { headers });
     },
@@ -51,6 +57,7 @@ export async function loadPages(folder: URL = new URL("./page/", import.meta.url
 
 function nameOf(path: string): string {
   if (path === "/") return "yard.html";
+  if (/^\/(changes|builds|racks|leases)$/.test(path)) return "list.html";
   if (/^\/builds\/[0-9a-f-]{36}$/.test(path)) return "build.html";
   if (/^\/changes\/[0-9]{1,9}$/.test(path)) return "change.html";
   return /^\/assets\/([a-z0-9-]+\.(?:css|js|svg))$/.exec(path)?.[1] ?? "";

@@ -26,6 +26,7 @@ import { leaseRoutes } from "./lease-routes.ts";
 import { documentRoute } from "./openapi.ts";
 import { loadPages } from "./page-files.ts";
 import { problemHeaders, problemOf } from "./problem.ts";
+import { sessionRoutes } from "./session-routes.ts";
 import { anonymous } from "./route.ts";
 import type { Route } from "./route.ts";
 import type { Views } from "./views.ts";
@@ -43,6 +44,8 @@ export type ApiOptions = {
   /** Names under which people reach this server, beside loopback. */
   readonly hostNames: readonly string[];
   readonly insecure: boolean;
+  /** People reach it by https, through a proxy (`server.url`). */
+  readonly secure?: boolean;
 };
 
 export type Api = AsyncDisposable & {
@@ -52,9 +55,11 @@ export type Api = AsyncDisposable & {
   close(): Promise<void>;
 };
 
-export function routesOf(views: Views, version: string): Route[] {
+/** `secure`: people reach this server by https (`server.url`). */
+export function routesOf(views: Views, version: string, secure = false): Route[] {
   const routes = [
     ...adminRoutes(views.admin, views.events),
+    ...sessionRoutes(secure),
     ...leaseRoutes(views.leases),
     ...fleetRoutes(views.fleet, views.builds),
     ...changeRoutes(views.changes),
@@ -67,7 +72,7 @@ export function routesOf(views: Views, version: string): Route[] {
 export async function openApi(options: ApiOptions): Promise<Api> {
   for (const address of options.listen) refuseOpen(address, options.insecure);
   const stopping = new AbortController();
-  const routes = routesOf(options.views, options.version);
+  const routes = routesOf(options.views, options.version, options.secure);
   const app = engineOf(routes, {
     answers: options.answers,
     log: options.log,
@@ -109,6 +114,11 @@ async function addPages(app: Hono<NodeEnv>): Promise<void> {
     const page = read ? pages.serve(c.req.path, c.req.header("if-none-match")) : undefined;
     if (page) return page;
     await next();
+    // The API's own paths answer problems, whoever asks.
+    const elsewhere = c.res.status === 404 && !/^\/(v1|healthz|readyz|metrics)\b/.test(c.req.path);
+    if (read && elsewhere && (c.req.header("accept") ?? "").includes("text/html")) {
+      return pages.missing();
+    }
     return undefined;
   });
 }

@@ -21,17 +21,7 @@ let browser: Browser;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "pages-"));
-  api = await openApi({
-    views: sampleYard(directory),
-    answers: { find: () => Promise.resolve(undefined), keep: () => Promise.resolve() },
-    log: silentLog,
-    version: "0.1.0",
-    listen: ["127.0.0.1:0"],
-    socketPath: join(directory, "api.sock"),
-    anonymousRead: true,
-    hostNames: [],
-    insecure: false,
-  });
+  api = await openApi(apiOptions());
   browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox"], // as root there is no other way
@@ -42,6 +32,20 @@ afterAll(async () => {
   await api?.close();
   await rm(directory, { recursive: true, force: true });
 });
+
+function apiOptions() {
+  return {
+    views: sampleYard(directory),
+    answers: { find: () => Promise.resolve(undefined), keep: () => Promise.resolve() },
+    log: silentLog,
+    version: "0.1.0",
+    listen: ["127.0.0.1:0"],
+    socketPath: join(directory, "api.sock"),
+    anonymousRead: true,
+    hostNames: [],
+    insecure: false,
+  };
+}
 
 async function visit(
   path: string,
@@ -68,6 +72,10 @@ const pages = {
   running: `/builds/${running}`,
   waiting: `/builds/${waitingBuild}`,
   change: "/changes/1",
+  changes: "/changes?status=NEW",
+  builds: "/builds?result=FAILURE",
+  racks: "/racks",
+  leases: "/leases?state=active",
 };
 const looks = Object.entries(pages).flatMap(([name, path]) =>
   [
@@ -79,7 +87,8 @@ const looks = Object.entries(pages).flatMap(([name, path]) =>
 
 test.each(looks)("issue 3 §3 $name, $width px, dark $dark: accessible, no faults", async (look) => {
   const { page, faults } = await visit(look.path, look);
-  await page.locator(".live[data-state=live]").waitFor();
+  const follows = !look.path.includes("?") && look.path !== "/racks";
+  if (follows) await page.locator(".live[data-state=live]").waitFor();
   const found = await new AxeBuilder({ page: page as never }).analyze();
   const told = found.violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 200)}`);
   expect(told).toEqual([]);
@@ -122,4 +131,64 @@ test("issue 3 §3 a build that waits says why; one that is not there says so", a
   const none = await visit(`/builds/${ids.nothing}`);
   expect(await none.page.locator("h1").textContent()).toBe("Not here");
   await none.page.context().close();
+});
+
+test("issue 6 §10 a list's filters and page stand in its address", async () => {
+  const { page } = await visit("/builds?result=FAILURE");
+  expect(await page.locator("#filter-result").inputValue()).toBe("FAILURE");
+  await page.locator("#filter-job").fill("deploy-large");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/job=deploy-large/);
+  expect(new URL(page.url()).searchParams.get("result")).toBe("FAILURE");
+  await page.locator("#filter-result").selectOption("");
+  await page.waitForURL((url) => !url.searchParams.has("result"));
+  await page.locator("tbody tr").first().waitFor();
+  expect(await page.locator("tbody tr").count()).toBe(1);
+  await page.context().close();
+});
+
+test("issue 6 §10 a vote is told by its sign also at 390 px", async () => {
+  const { page } = await visit("/changes", { width: 390 });
+  const vote = page.locator("tbody tr").first().locator(".word");
+  expect((await vote.innerText()).trim()).toMatch(/^[+−][12]$/);
+  await page.context().close();
+});
+
+test("issue 6 §10 an address that nothing has answers 404, as a page to browsers alone", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const answer = await page.goto(`${api.urls[0]}/nothing/here`);
+  expect(answer?.status()).toBe(404);
+  expect(await page.locator("h1").textContent()).toBe("Not found");
+  await context.close();
+  const program = await fetch(`${api.urls[0]}/nothing/here`);
+  expect(program.status).toBe(404);
+  expect(await program.json()).toMatchObject({ code: "not-found" });
+});
+
+test("issue 6 §10 where reading needs a token, one typed becomes a cookie: logs open by links", async () => {
+  const closed = await openApi({
+    ...apiOptions(),
+    socketPath: join(directory, "closed.sock"),
+    anonymousRead: false,
+  });
+  try {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${closed.urls[0]}${pages.failed}`);
+    await page.locator("#token").fill("ry_wrong");
+    await page.keyboard.press("Enter");
+    await page.getByText("this token is not known here").waitFor();
+    await page.locator("#token").fill("ry_reader");
+    await page.keyboard.press("Enter");
+    await page.locator("#steps li").first().waitFor();
+    const [cookie] = await context.cookies();
+    expect(cookie).toMatchObject({ httpOnly: true, sameSite: "Strict", path: "/" });
+    await page.getByRole("link", { name: "rack/certificate.json" }).waitFor();
+    const logs = await page.goto(`${closed.urls[0]}/logs/any/console.log`);
+    expect(logs?.status()).toBe(200);
+    await context.close();
+  } finally {
+    await closed.close();
+  }
 });

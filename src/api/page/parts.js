@@ -1,7 +1,7 @@
 /**
  * What all pages share: elements without markup from strings, calls of the public API, its
- * event streams, and how times, spans and results are written. No framework, no state of its own
- * but the token that a person typed, which lives as long as the tab.
+ * event streams, and how times, spans and results are written. No framework, and no state of its
+ * own: a token that a person types becomes a cookie for reading, which scripts cannot see.
  */
 
 /** `h("a", { href }, "text", …)`. Text is text: nothing others wrote becomes markup. */
@@ -26,8 +26,6 @@ export function put(parent, ...children) {
   if (key) parent.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
-const token = () => sessionStorage.getItem("token");
-
 export class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `the server answered ${status}`);
@@ -37,9 +35,7 @@ export class Refused extends Error {
 }
 
 async function request(path, accept, signal) {
-  const headers = { accept };
-  if (token()) headers.authorization = `Bearer ${token()}`;
-  const response = await fetch(path, { headers, signal, cache: "no-store" });
+  const response = await fetch(path, { headers: { accept }, signal, cache: "no-store" });
   if (response.ok) return response;
   let problem = {};
   try {
@@ -63,7 +59,6 @@ export async function follow(path, onEvent, onState = () => {}) {
   for (let tries = 0; ; tries++) {
     try {
       const headers = { accept: "text/event-stream" };
-      if (token()) headers.authorization = `Bearer ${token()}`;
       if (lastId !== undefined) headers["last-event-id"] = lastId;
       const response = await fetch(path, { headers, cache: "no-store" });
       if (!response.ok) throw new Refused(response.status, {});
@@ -136,16 +131,22 @@ const home = () => h("p", {}, h("a", { href: "/" }, "All builds and racks"));
 
 function askForToken(main) {
   const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
+  const said = h("p", { class: "bad", role: "alert" });
   const form = h(
     "form",
     {
-      onsubmit: (event) => {
+      onsubmit: async (event) => {
         event.preventDefault();
-        sessionStorage.setItem("token", field.value.trim());
-        location.reload();
+        const headers = { authorization: `Bearer ${field.value.trim()}` };
+        const answer = await fetch("/v1/session", { method: "POST", headers });
+        if (answer.ok) return location.reload();
+        const problem = await answer.json().catch(() => ({}));
+        said.textContent = `${problem.detail ?? `the server answered ${answer.status}`}.`;
+        return undefined;
       },
     },
     h("p", {}, h("label", { for: "token" }, "Token (ry_…): "), field, " ", h("button", {}, "Show")),
+    said,
   );
   put(
     main,
@@ -332,5 +333,28 @@ export function buildRow(build) {
     `${build.attempt}/${build.maxAttempts}`,
     from === undefined ? "–" : span(to - from),
     when(build.endedAt ?? build.startedAt ?? build.createdAt),
+  ];
+}
+
+export const changeColumns = [
+  { name: "Change", class: "tight" },
+  { name: "Subject" },
+  { name: "Project", class: "wide" },
+  { name: "By", class: "wide" },
+  { name: "Vote", class: "tight" },
+];
+
+export function changeRow(change) {
+  const verified = change.votes.find((vote) => vote.label === "Verified" && vote.value !== 0);
+  const sign = verified && `${verified.value > 0 ? "+" : "−"}${Math.abs(verified.value)}`;
+  const label = h("span", { class: "wide-inline" }, "Verified ");
+  return [
+    changeLink(change.number, change.patchset),
+    change.subject,
+    change.project,
+    change.owner,
+    verified
+      ? h("span", { class: `word ${verified.value > 0 ? "good" : "bad"}` }, label, sign)
+      : word(change.status === "NEW" ? "open" : change.status),
   ];
 }

@@ -5,7 +5,9 @@
 import {
   buildColumns,
   buildRow,
+  changeColumns,
   changeLink,
+  changeRow,
   follow,
   h,
   items,
@@ -75,21 +77,26 @@ function show({ pipelines, racks, leases, nodes, builds, changes, hosts }) {
     h(
       "div",
       { class: "pair" },
-      h("section", {}, h("h2", {}, "Racks"), racksTable(racks, leases)),
+      h("section", {}, h("h2", {}, listed("racks", "Racks")), racksTable(racks, leases)),
       h("section", {}, h("h2", {}, "CI nodes"), nodesTable(nodes)),
     ),
     h(
       "section",
       {},
-      h("h2", {}, "Latest builds"),
+      h("h2", {}, listed("builds", "Latest builds")),
       table(
         buildColumns,
         builds.map(buildRow),
         "None yet. Push a change and its checks appear here.",
       ),
     ),
-    h("section", {}, h("h2", {}, "Latest changes"), changesTable(changes)),
+    h("section", {}, h("h2", {}, listed("changes", "Latest changes")), changesTable(changes)),
   );
+}
+
+/** A heading that leads to the whole list. */
+function listed(list, title) {
+  return h("a", { class: "plain", href: `/${list}` }, title);
 }
 
 function summary(racks, waiting, pipelines) {
@@ -146,7 +153,7 @@ function waitingFor(leases) {
         when(lease.createdAt),
         (lease.why ?? []).map((why) => h("div", {}, why.text)),
         lease.predictedStart
-          ? h("div", { class: "soft" }, "likely ", when(lease.predictedStart.likelyAt))
+          ? h("div", { class: "soft" }, "expected start ", when(lease.predictedStart.likelyAt))
           : null,
       ),
     ),
@@ -192,28 +199,5 @@ function nodesTable(nodes) {
 }
 
 function changesTable(changes) {
-  const rows = changes.map((change) => {
-    const verified = change.votes.find((vote) => vote.label === "Verified" && vote.value !== 0);
-    const text = verified && `${verified.value > 0 ? "+" : ""}${verified.value}`;
-    return [
-      changeLink(change.number, change.patchset),
-      change.subject,
-      change.project,
-      change.owner,
-      verified
-        ? h("span", { class: `word ${verified.value > 0 ? "good" : "bad"}` }, `Verified ${text}`)
-        : word(change.status === "NEW" ? "open" : change.status),
-    ];
-  });
-  return table(
-    [
-      { name: "Change" },
-      { name: "Subject" },
-      { name: "Project" },
-      { name: "By", class: "wide" },
-      { name: "Vote" },
-    ],
-    rows,
-    "None yet.",
-  );
+  return table(changeColumns, changes.map(changeRow), "None yet.");
 }

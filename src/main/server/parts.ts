@@ -173,6 +173,7 @@ function openApiOf(
     socketPath: places.apiSocket,
     anonymousRead: server.anonymousRead === "loopback",
     hostNames: server.url === undefined ? [] : [new URL(server.url).hostname],
+    secure: server.url !== undefined && new URL(server.url).protocol === "https:",
     insecure: server.insecure,
   });
 }
