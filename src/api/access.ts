@@ -127,11 +127,15 @@ function tokenOf(header: string, basic: boolean): { secret: string; user: string
 function mayRead(request: IncomingMessage, door: Door): boolean {
   if (!door.anonymousRead) return false;
   if (!isLoopback(request.socket.remoteAddress ?? "")) return false;
+  // A proxy on this machine speaks for somebody elsewhere.
+  if (forwardedBy.some((name) => request.headers[name] !== undefined)) return false;
   // A page elsewhere may point a name of its own at 127.0.0.1: that name is not ours.
   const host = (request.headers.host ?? "").replace(/:[0-9]+$/, "").toLowerCase();
   const plain = host.replace(/^\[(.*)\]$/, "$1");
   return plain === "localhost" || isLoopback(plain) || door.hostNames.has(plain);
 }
+
+const forwardedBy = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 export function isLoopback(address: string): boolean {
   const plain = address.replace(/^::ffff:/, "");

@@ -14,6 +14,8 @@ export type Endpoint = {
   /** `http://host:port`, `https://…`, or `unix:/path/of.sock`. */
   readonly url: string;
   readonly token?: string | undefined;
+  /** PEM of the certificate authority to trust, instead of the machine's own. */
+  readonly ca?: string | undefined;
 };
 
 export type HttpOptions = {
@@ -43,6 +45,7 @@ export function open(
       method: options.method ?? "GET",
       ...(unix ? { socketPath: endpoint.url.slice("unix:".length) } : {}),
       ...(options.signal ? { signal: options.signal } : {}),
+      ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
       headers: {
         accept: "application/json",
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),

@@ -20,6 +20,7 @@ export type Globals = {
   readonly state: string;
   readonly url: string | undefined;
   readonly tokenFile: string | undefined;
+  readonly caFile: string | undefined;
   readonly config: string | undefined;
   readonly set: readonly string[];
 };
@@ -48,6 +49,7 @@ export function globalsOf(
     state: resolve(text("state") ?? (env["RACKYARD_STATE"] || defaultState)),
     url: text("url") ?? (env["RACKYARD_URL"] || undefined),
     tokenFile: text("tokenFile"),
+    caFile: text("ca") ?? (env["RACKYARD_CA"] || undefined),
     config: text("config"),
     set: Array.isArray(options["set"]) ? (options["set"] as string[]) : [],
   };
@@ -79,7 +81,9 @@ async function findEndpoint(
   const given = globals.tokenFile
     ? await readToken(globals.tokenFile)
     : env["RACKYARD_TOKEN"] || undefined;
-  if (globals.url !== undefined) return { url: httpUrl(globals.url), token: given };
+  if (globals.url !== undefined) {
+    return { url: httpUrl(globals.url), token: given, ca: await readCa(globals.caFile) };
+  }
   const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch(denied);
   if (ready === undefined) return notRunning(globals.state);
   const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile: string | null };
@@ -106,6 +110,18 @@ function denied(error: NodeJS.ErrnoException): never {
   if (error.code !== "EACCES") throw error;
   return fail("not-allowed", "the state directory may not be read by this user", {
     remedy: "give --url and a token, or run this as root",
+  });
+}
+
+/** The authority that signed the server's certificate, where the machine does not know it. */
+async function readCa(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  const text = await readFile(path, "utf8").catch((error: unknown) =>
+    fail("usage", `--ca: ${path} cannot be read`, { cause: error }),
+  );
+  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
+  return fail("usage", `--ca: ${path} holds no certificate in PEM form`, {
+    remedy: "give the authority's certificate, which begins with -----BEGIN CERTIFICATE-----",
   });
 }
 

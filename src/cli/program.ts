@@ -119,6 +119,7 @@ function setUp(root: Command, version: string): void {
     .option("--state <directory>", "state directory (RACKYARD_STATE; /var/lib/rackyard)")
     .option("--url <url>", "the server's address (RACKYARD_URL)")
     .option("--token-file <file>", "file with the token to use (or RACKYARD_TOKEN)")
+    .option("--ca <file>", "certificate authority of an https server (RACKYARD_CA)")
     .option("--config <file>", "configuration file, for programs")
     .option("--set <key=value>", "one configuration key, for programs; repeatable", collect)
     .version(`rackyard ${version}`, "--version", "print the version")

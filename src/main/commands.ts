@@ -16,6 +16,7 @@ export function addMachineCommands(program: Program): void {
   program.add("down", down);
   program.add("test", test);
   program.add("doctor", doctor);
+  program.add("install-service", installService);
   program.add("version", versionVerb);
   program.add("server", server);
   program.add("check-config", checkConfigVerb(loadConfigCheck));
@@ -28,6 +29,22 @@ const up: Verb = {
   async run(context, { options }) {
     const { runUp } = await import("./up.ts");
     return runUp(context, { detach: flagOption(options, "detach") });
+  },
+};
+
+const installService: Verb = {
+  summary: "Write a systemd unit that runs `up` at boot",
+  example: "rackyard install-service\nrackyard install-service --print",
+  options: [
+    ["--print", "show the unit, write nothing"],
+    ["--remove", "stop and remove the unit"],
+  ],
+  async run(context, { options }) {
+    const { runInstallService } = await import("./systemd/unit.ts");
+    return runInstallService(context, {
+      print: flagOption(options, "print"),
+      remove: flagOption(options, "remove"),
+    });
   },
 };
 

@@ -16,6 +16,7 @@ import { endedWithin, endProcess, lives, readPidFile, signal } from "./pid-file.
 import type { Owner } from "./pid-file.ts";
 import { realPlaces } from "./places.ts";
 import type { Places } from "./places.ts";
+import { installedUnit } from "./systemd/unit.ts";
 
 type DownLine = {
   readonly event: "down";
@@ -143,6 +144,9 @@ async function purge(
     });
   }
   const { packages, directories } = await readChanges(places);
+  for (const unit of await installedUnit(places.state, places.isDefault)) {
+    await rm(unit, { force: true });
+  }
   for (const directory of directories) {
     if (/^\/run\/rackyard\/[0-9a-f]{16}$/.test(directory)) {
       await rm(directory, { recursive: true, force: true });

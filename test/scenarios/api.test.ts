@@ -287,6 +287,8 @@ test("surface.md §4 anonymous reading: loopback and its names alone, and never 
   expect((await send("/v1/builds", host("localhost:1"))).status).toBe(200);
   expect((await send("/v1/builds", host("ci.example"))).status).toBe(200);
   expect((await send("/v1/builds", host("rebound.example"))).status).toBe(401);
+  const proxied = { headers: { host: "localhost", "x-forwarded-for": "203.0.113.9" } };
+  expect((await send("/v1/builds", proxied)).status).toBe(401);
   const push = await send("/git/p/info/refs?service=git-receive-pack");
   expect([push.status, push.headers["www-authenticate"]]).toEqual([401, 'Basic realm="rackyard"']);
   await send("/git/p/info/refs?service=git-upload-pack");

@@ -11,7 +11,7 @@ import { freeTestNetwork, parseRoutes } from "./network.ts";
 test("H-15.3 the package table asks for x86 emulators alone", async () => {
   const table = await readPackageTable();
   expect(new Set(table.map(({ set }) => set))).toEqual(
-    new Set(["bootstrap", "server", "host", "browser"]),
+    new Set(["bootstrap", "server", "host", "peers", "browser"]),
   );
   const emulators = table.filter(({ name }) => name.startsWith("qemu-system"));
   expect(emulators.map(({ name }) => name)).toEqual(["qemu-system-x86"]);

@@ -172,10 +172,16 @@ function openApiOf(
     listen,
     socketPath: places.apiSocket,
     anonymousRead: server.anonymousRead === "loopback",
-    hostNames: server.url === undefined ? [] : [new URL(server.url).hostname],
-    secure: server.url !== undefined && new URL(server.url).protocol === "https:",
+    ...reachedAs(server.url),
     insecure: server.insecure,
   });
+}
+
+/** A name that is reached by https is a proxy's: nobody reads by it without a token. */
+function reachedAs(text: string | undefined): { hostNames: string[]; secure: boolean } {
+  const url = text === undefined ? undefined : new URL(text);
+  const secure = url?.protocol === "https:";
+  return { hostNames: url && !secure ? [url.hostname] : [], secure };
 }
 
 async function keepHouse(
