@@ -126,6 +126,8 @@ export const limits = {
   /** Reconciler: a pass at least so often, and so long after an event (H-1.2). */
   reconcileMs: 30_000,
   reconcileAfterEventMs: 200,
+  /** Marks of domains are kept so long: whoever edits one by hand is seen by the next pass. */
+  marksKeepMs: 25_000,
   /** virsh: query, start or destroy, save or restore (H-4.6). */
   virshQueryMs: 5_000,
   virshActMs: 30_000,

@@ -7,8 +7,8 @@ import { isRackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { domainDigest, domainXml } from "../libvirt/domain-xml.ts";
 import type { DomainDescription, Flavour } from "../libvirt/domain-xml.ts";
-import { listDomains } from "../libvirt/domain-list.ts";
-import type { ListedDomain } from "../libvirt/domain-list.ts";
+import { openDomainList } from "../libvirt/domain-list.ts";
+import type { DomainList, ListedDomain } from "../libvirt/domain-list.ts";
 import type { LibvirtEvent } from "../libvirt/event-codec.ts";
 import { watchEvents } from "../libvirt/event-loop.ts";
 import type { Virsh } from "../libvirt/virsh-pool.ts";
@@ -34,6 +34,7 @@ export function openDomains(options: DomainsOptions): Domains {
   const { virsh, flavour } = options;
   const tested = flavour === "test";
   const ending = new Map<string, number>();
+  const list = openDomainList(virsh, () => performance.now());
   const starting = (uuid: string): void => {
     const soon = performance.now() + limits.ownEndAfterStartMs;
     if ((ending.get(uuid) ?? 0) > soon) ending.set(uuid, soon);
@@ -47,15 +48,17 @@ export function openDomains(options: DomainsOptions): Domains {
     });
   };
   return {
-    list: async () => (await listDomains(virsh)).map((each) => stateOf(each, options.hostId)),
+    list: async () => (await list.read()).map((each) => stateOf(each, options.hostId)),
     digest: (spec) => domainDigest(describe(spec, flavour)),
     async define(spec) {
       await virsh.changeByXml(["define"], domainXml(describe(spec, flavour)));
+      list.forget(spec.uuid);
     },
     async undefine(uuid) {
       await unless("not-found", undefined, async () => {
         await destroy(uuid);
         await virsh.change("undefine", uuid, ...(tested ? [] : everything));
+        list.forget(uuid);
       });
     },
     async start(uuid) {
@@ -69,6 +72,7 @@ export function openDomains(options: DomainsOptions): Domains {
     async startOnce(spec, first) {
       starting(spec.uuid);
       await virsh.changeByXml(["create"], domainXml(describe(spec, flavour), { first }));
+      list.forget(spec.uuid);
       await options.onStarted();
     },
     destroy,
@@ -81,7 +85,7 @@ export function openDomains(options: DomainsOptions): Domains {
     async endOnReboot(uuid) {
       await virsh.change("set-lifecycle-action", uuid, "reboot", "destroy", "--live");
     },
-    watch: (onEvent, signal) => watch(options, ending, onEvent, signal),
+    watch: (onEvent, signal) => watch(options, { ending, list }, onEvent, signal),
     async processesOf(uuid) {
       return processesWith(/^qemu-system-/, uuid);
     },
@@ -138,7 +142,7 @@ function stateOf(listed: ListedDomain, hostId: string): DomainState {
 /** Events name domains; the UUIDs of names are in the list, read anew when one is unknown. */
 async function watch(
   options: DomainsOptions,
-  ending: Map<string, number>,
+  { ending, list }: { ending: Map<string, number>; list: DomainList },
   onEvent: (event: DomainEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -146,7 +150,7 @@ async function watch(
   let last: Promise<void> = Promise.resolve();
   const relay = async (event: LibvirtEvent, heardMs: number): Promise<void> => {
     if (!uuids.has(event.name)) {
-      for (const { name, uuid } of await listDomains(options.virsh)) uuids.set(name, uuid);
+      for (const { name, uuid } of await list.read()) uuids.set(name, uuid);
     }
     const uuid = uuids.get(event.name);
     const what = event.what === "host-reset" ? "guest-reset" : event.what;
@@ -164,7 +168,10 @@ async function watch(
         const heardMs = performance.now();
         last = last.then(() => relay(event, heardMs)).catch(() => undefined);
       },
-      onGap: () => uuids.clear(),
+      onGap() {
+        uuids.clear();
+        list.forget(); // libvirtd was started again, or its domains were changed unseen
+      },
     },
     signal,
   );

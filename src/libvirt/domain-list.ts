@@ -4,6 +4,7 @@
  */
 import { DOMParser } from "@xmldom/xmldom";
 import { isRackyardError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { MARK_NAMESPACE } from "./domain-xml.ts";
 import type { Virsh } from "./virsh-pool.ts";
 
@@ -15,20 +16,59 @@ export type ListedDomain = {
   readonly mark: Readonly<Record<string, string>> | null;
 };
 
-/** All domains of this libvirt, running or not. */
-export async function listDomains(virsh: Virsh): Promise<ListedDomain[]> {
-  const [names, states] = [
-    parseNames(await virsh.query("list", "--all", "--uuid", "--name")),
-    parseStates(await virsh.query("domstats", "--state")),
-  ];
-  const listed = await Promise.all(
-    names.map(async ({ uuid, name }): Promise<ListedDomain | undefined> => {
-      const mark = await markOf(virsh, uuid);
-      if (mark === undefined) return undefined;
-      return { name, uuid, power: states.get(name) ?? "unknown", mark };
-    }),
-  );
-  return listed.filter((each) => each !== undefined);
+export type DomainList = {
+  /** All domains of this libvirt, running or not: as they are after the call. */
+  read(): Promise<readonly ListedDomain[]>;
+  /** A definition was changed, or anything may have been: marks are read again. */
+  forget(uuid?: string): void;
+};
+
+/**
+ * One reader for all who look: a look costs two commands, however many domains there are. Marks
+ * change with definitions alone, which are ours; they are kept until `forget`, and read again
+ * every `limits.marksKeepMs` in case somebody edited one. Looks that come while one is under way
+ * share the next: what a caller has changed is in the list it gets.
+ */
+export function openDomainList(virsh: Virsh, monoMs: () => number): DomainList {
+  const marks = new Map<string, ListedDomain["mark"]>();
+  let freshUntilMs = 0;
+  let running: Promise<unknown> | undefined;
+  let next: Promise<readonly ListedDomain[]> | undefined;
+
+  async function read(): Promise<readonly ListedDomain[]> {
+    if (monoMs() >= freshUntilMs) {
+      marks.clear();
+      freshUntilMs = monoMs() + limits.marksKeepMs;
+    }
+    const names = parseNames(await virsh.query("list", "--all", "--uuid", "--name"));
+    const states = parseStates(await virsh.query("domstats", "--state"));
+    const listed: ListedDomain[] = [];
+    for (const { uuid, name } of names) {
+      const known = marks.get(uuid);
+      const mark = known === undefined ? await markOf(virsh, uuid) : known;
+      if (mark === undefined) continue;
+      marks.set(uuid, mark);
+      listed.push({ name, uuid, power: states.get(name) ?? "unknown", mark });
+    }
+    const there = new Set(names.map(({ uuid }) => uuid));
+    for (const uuid of marks.keys()) if (!there.has(uuid)) marks.delete(uuid);
+    return listed;
+  }
+
+  function begin(): Promise<readonly ListedDomain[]> {
+    next = undefined;
+    const mine = read();
+    running = mine.catch(() => undefined).then(() => void (running = undefined));
+    return mine;
+  }
+
+  return {
+    read: () => (running ? (next ??= running.then(begin)) : begin()),
+    forget(uuid) {
+      if (uuid === undefined) marks.clear();
+      else marks.delete(uuid);
+    },
+  };
 }
 
 /** The mark of a domain; null: it has none; undefined: it is gone meanwhile. */
