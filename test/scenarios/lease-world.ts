@@ -11,6 +11,7 @@ import type { Views } from "../../src/api/views.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Endpoint } from "../../src/base/http-client.ts";
 import { silentLog } from "../../src/base/log.ts";
+import { openTroubles } from "../../src/base/troubles.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { openBroker } from "../../src/lease/broker/broker.ts";
 import type { BrokerOptions } from "../../src/lease/broker/broker.ts";
@@ -48,6 +49,7 @@ export async function openLeaseServer(
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
+    troubles: openTroubles({ log: silentLog, wallMs: () => systemClock.wallMs() }),
     config: { holderTtlMs: 30_000, graceMs: 60_000, maxDurationMs: 4 * 3600_000, ...config },
     tenant: "default",
     serverUrl: () => "http://server.example",

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../base/clock.ts";
 import { silentLog } from "../../base/log.ts";
+import { openTroubles } from "../../base/troubles.ts";
+import { until } from "../../base/wait.ts";
 import { systemRandom } from "../../base/random.ts";
 import { signCertificate } from "../../model/certificate.ts";
 import type { Caller } from "../../model/identity.ts";
@@ -64,6 +66,7 @@ function open(): Promise<Broker> {
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
+    troubles: openTroubles({ log: silentLog, wallMs: () => systemClock.wallMs() }),
     config: { holderTtlMs: 30_000, graceMs: 60_000, maxDurationMs: 3600_000 },
     tenant: "default",
     serverUrl: () => "http://server",
@@ -162,6 +165,9 @@ test("L6 recorded, then acted upon, then answered", async () => {
 
 test("L6 what cannot be recorded did not happen, and whoever asked is told", async () => {
   await connect();
+  const connected = async (): Promise<boolean> =>
+    (await broker.fleet.hosts())[0]?.state === "connected";
+  await until(connected, { timeoutMs: 5_000, everyMs: 1, what: "the host" });
   failing = true;
   await expect(broker.leases.ask(request, caller)).rejects.toMatchObject({ code: "unavailable" });
   expect(sent).toEqual([]);

@@ -7,6 +7,7 @@ import { describeError } from "../../base/errors.ts";
 import type { Clock } from "../../base/clock.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Random } from "../../base/random.ts";
 import type { HostEvent, ToHost } from "../../model/session.ts";
 import type { HostSessions, HostSessionsHandler } from "../../session/session-port.ts";
@@ -32,6 +33,7 @@ export type BrokerOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
   readonly config: {
     readonly holderTtlMs: number;
     readonly graceMs: number;
@@ -84,6 +86,7 @@ export async function openBroker(options: BrokerOptions) {
     log,
     nowMs,
     ledger: await readLedger(store, policy, nowMs()),
+    troubles: options.troubles,
     act,
   });
   const sessions = options.sessions(hostSide.handler);

@@ -83,7 +83,7 @@ export function openHostSide(options: HostSideOptions) {
       const held = greeting.get(hostId) ?? [];
       greeting.delete(hostId);
       for (const message of held) send(hostId, message);
-      quietly(loop().post({ kind: "host-open", hostId }));
+      loop().insist(`presence of ${hostId}`, { kind: "host-open", hostId });
       nodes.onConnected(hostId);
     },
     async onMessage(hostId, message) {
@@ -93,14 +93,14 @@ export function openHostSide(options: HostSideOptions) {
     },
     onDisconnected(hostId) {
       greeting.delete(hostId);
-      quietly(loop().post({ kind: "host-closed", hostId }));
+      loop().insist(`presence of ${hostId}`, { kind: "host-closed", hostId });
       consoles.onDisconnected(hostId);
       data.onDisconnected(hostId);
       nodes.onDisconnected(hostId);
     },
   };
 
-  /** The loop logs what it cannot record; the next hello of the host makes up for it. */
+  /** A sign of life that cannot be recorded is followed by others. */
   function quietly(posted: Promise<void>): void {
     posted.catch(() => undefined);
   }

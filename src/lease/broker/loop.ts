@@ -4,17 +4,21 @@
  * leaves the ledger as it was, and whoever asked is told. Time is an event too: one timer, set
  * to the next moment at which the ledger has something due.
  */
+import { setImmediate as immediate } from "node:timers/promises";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { describeError, fail, RackyardError } from "../../base/errors.ts";
+import { describeError, RackyardError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
+import { backoffMs } from "../../base/retry.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Log } from "../../base/log.ts";
 import type { Store } from "../../store/store.ts";
 import { decide } from "../ledger/decide.ts";
 import type { LedgerEffect, LedgerEvent, RecordEffect, Refusal } from "../ledger/ledger-event.ts";
 import type { LeaseRecord, Ledger } from "../ledger/ledger-state.ts";
-import { dueAtMs } from "../ledger/time-events.ts";
 import { leaseLife, writeRecords } from "./records.ts";
 import type { Certified } from "./records.ts";
+
+const RECORDING = "recording leases";
 
 export type Loop = AsyncDisposable & {
   readonly ledger: Ledger;
@@ -22,6 +26,11 @@ export type Loop = AsyncDisposable & {
   nowMs(): number;
   /** Resolves when it is durable and acted upon; a refusal throws its RackyardError. */
   post(event: LedgerEvent): Promise<void>;
+  /**
+   * Recorded now, or as soon as the store is well again: for what nobody would say once more. A
+   * later event under the same key takes the place of one that could not be recorded.
+   */
+  insist(key: string, event: LedgerEvent): void;
 };
 
 export type LoopOptions = {
@@ -30,29 +39,35 @@ export type LoopOptions = {
   readonly log: Log;
   readonly nowMs: () => number;
   readonly ledger: Ledger;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
   /** After the commit: carries effects out. Must not throw. */
   readonly act: (effects: readonly LedgerEffect[], ledger: Ledger) => void;
 };
 
 type Job = {
+  readonly key?: string;
   readonly event: LedgerEvent;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 };
 
 export function openLoop(options: LoopOptions): Loop {
-  const { store, clock, log, nowMs, act } = options;
+  const { store, clock, log, nowMs, act, troubles } = options;
   let ledger = options.ledger;
   const queue: Job[] = [];
+  /** What could not be recorded and must be, by key. */
+  const owed = new Map<string, LedgerEvent>();
   let running: Promise<void> | undefined;
   let timer: Timer | undefined;
   let timerAtMs = Infinity;
+  let failures = 0;
   let closed = false;
 
   function post(event: LedgerEvent): Promise<void> {
     if (closed) return Promise.reject(new RackyardError("unavailable", "the broker is stopping"));
     if (queue.length >= limits.leaseMailbox) {
-      fail("too-many", "the broker has more to do than it can: try again later");
+      const detail = `the broker's queue is full (${limits.leaseMailbox} events)`;
+      return Promise.reject(new RackyardError("too-many", detail, { remedy: "try again later" }));
     }
     return new Promise<void>((resolve, reject) => {
       queue.push({ event, resolve, reject });
@@ -60,37 +75,44 @@ export function openLoop(options: LoopOptions): Loop {
     });
   }
 
+  function insist(key: string, event: LedgerEvent): void {
+    owed.delete(key);
+    if (closed) return;
+    queue.push({ key, event, resolve: () => undefined, reject: () => undefined });
+    running ??= drain();
+  }
+
   async function drain(): Promise<void> {
     // Whatever is posted in this turn of the event loop shares the transaction.
-    await Promise.resolve();
+    await immediate();
     while (queue.length > 0) await handle(queue.splice(0, limits.leaseBatch));
     running = undefined;
     schedule();
   }
 
   async function handle(batch: readonly Job[]): Promise<void> {
-    let next = ledger;
-    const effects: LedgerEffect[] = [];
-    const refusals: (Refusal | null)[] = [];
     const atMs = nowMs();
-    for (const { event } of batch) {
-      const decision = decide(next, event, atMs);
-      next = decision.ledger;
-      effects.push(...decision.effects);
-      refusals.push(decision.refusal);
-    }
+    const events = batch.map(({ event }) => event);
+    const decision = decide(ledger, events, atMs);
     try {
-      await record(effects, atMs);
+      await record(decision.effects, atMs);
     } catch (error) {
-      log.error({ error: describeError(error), events: batch.length }, "nothing could be recorded");
+      failures++;
+      troubles.begin(RECORDING, describeError(error));
       const away = new RackyardError("unavailable", "the store is away", { cause: error });
-      for (const { reject } of batch) reject(away);
+      for (const { key, event, reject } of batch) {
+        if (key !== undefined) owed.set(key, event);
+        reject(away);
+      }
       return;
     }
-    ledger = next;
-    act(effects, ledger);
-    for (const [index, { resolve, reject }] of batch.entries()) {
-      const refusal = refusals[index];
+    failures = 0;
+    troubles.end(RECORDING);
+    ledger = decision.ledger;
+    act(decision.effects, ledger);
+    for (const [index, { key, resolve, reject }] of batch.entries()) {
+      if (key !== undefined) owed.delete(key);
+      const refusal = decision.refusals[index];
       if (refusal) reject(refusalError(refusal));
       else resolve();
     }
@@ -130,13 +152,14 @@ export function openLoop(options: LoopOptions): Loop {
     return body?.state.kind === "ended" ? body : undefined;
   }
 
+  /** What is due but cannot be recorded is tried again, ever more rarely. */
   function schedule(): void {
     if (closed) return;
-    const due = dueAtMs(ledger);
-    if (due === timerAtMs) return;
+    const atMs = failures > 0 ? nowMs() + backoffMs(failures) : ledger.dueMs;
+    if (atMs === timerAtMs) return;
     timer?.cancel();
-    timerAtMs = due;
-    timer = due === Infinity ? undefined : clock.after(Math.max(1, due - nowMs()), tick);
+    timerAtMs = atMs;
+    timer = atMs === Infinity ? undefined : clock.after(Math.max(1, atMs - nowMs()), tick);
   }
 
   function tick(): void {
@@ -144,6 +167,7 @@ export function openLoop(options: LoopOptions): Loop {
     timerAtMs = Infinity;
     const woke = late > limits.stoppedMs;
     if (woke) log.warn({ lateMs: Math.round(late) }, "this program was stopped: TTLs begin anew");
+    for (const [key, event] of Array.from(owed)) insist(key, event);
     post(woke ? { kind: "woke" } : { kind: "tick" }).catch(() => schedule());
   }
 
@@ -154,6 +178,7 @@ export function openLoop(options: LoopOptions): Loop {
     },
     nowMs,
     post,
+    insist,
     async [Symbol.asyncDispose]() {
       closed = true;
       timer?.cancel();

@@ -1,5 +1,5 @@
 /**
- * The broker's loop as one function: a ledger, something that happened, the time → the next
+ * The broker's loop as one function: a ledger, what happened, the time → the next
  * ledger and what is to be done. Records first: whoever carries the effects out writes all
  * `record`s before any other (L6). Time and queue are looked at after every event, so that no
  * order of events leaves a TE idle beside a waiter that fits.
@@ -17,17 +17,20 @@ import { beginAnew, sweep } from "./time-events.ts";
 export type Decision = {
   readonly ledger: Ledger;
   readonly effects: readonly LedgerEffect[];
-  /** The event was not taken; what time brought is in the effects all the same. */
-  readonly refusal: Refusal | null;
+  /** For each event: it was not taken; what time brought is in the effects all the same. */
+  readonly refusals: readonly (Refusal | null)[];
 };
 
-/** `nowMs` must never go back between calls. */
-export function decide(ledger: Ledger, event: LedgerEvent, nowMs: number): Decision {
+/** The events in their order, as one step. `nowMs` must never go back between calls. */
+export function decide(ledger: Ledger, events: readonly LedgerEvent[], nowMs: number): Decision {
   const draft = openDraft(ledger, nowMs);
-  const refusal = apply(draft, event);
-  sweep(draft);
-  grantReady(draft);
-  return { ledger: closeDraft(draft), effects: draft.effects, refusal };
+  const refusals = events.map((event) => {
+    const refusal = apply(draft, event);
+    sweep(draft);
+    grantReady(draft);
+    return refusal;
+  });
+  return { ledger: closeDraft(draft), effects: draft.effects, refusals };
 }
 
 function apply(draft: Draft, event: LedgerEvent): Refusal | null {

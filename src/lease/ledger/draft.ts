@@ -1,9 +1,13 @@
 /**
- * A ledger being changed by one event: copies of its maps, and the effects so far. Every step
- * of a life passes through here, so that none is taken without its record. Local to one call of
- * decide; what comes out is a new ledger.
+ * A ledger being changed by events: copies of its maps, and the effects so far. Every step of a
+ * life passes through here, so that none is taken without its record. The maps note what is set
+ * in them: the index follows the leases, and the queue looks only at what changed. Local to one
+ * call of decide; what comes out is a new ledger.
  */
 import { assert } from "../../base/assert.ts";
+import { copyIndex, reindex } from "./ledger-index.ts";
+import type { WritableIndex } from "./ledger-index.ts";
+import { hostDueMs, leaseDueMs } from "./due.ts";
 import type { LedgerEffect } from "./ledger-event.ts";
 import { isoMs, stepLease } from "./lease-life.ts";
 import type { LeaseEvent } from "./lease-life.ts";
@@ -27,27 +31,96 @@ export type Draft = {
   readonly leases: Map<string, Lease>;
   readonly testenvs: Map<string, TestenvRecord>;
   readonly hosts: Map<string, Host>;
+  readonly index: WritableIndex;
   readonly effects: LedgerEffect[];
+  /** What may have become grantable since the queue was last looked at. */
+  readonly touched: Touched;
+  dueMs: number;
   nextOrder: number;
   usedShare: number;
 };
 
+export type Touched = {
+  readonly testenvs: Set<string>;
+  readonly leases: Set<string>;
+  /** What registered TEs and hosts are, or may be granted at all, changed: all is looked at. */
+  all: boolean;
+};
+
 export function openDraft(ledger: Ledger, nowMs: number): Draft {
-  return {
-    policy: ledger.policy,
+  const { policy } = ledger;
+  const index = copyIndex(ledger.index);
+  const touched: Touched = { testenvs: new Set(), leases: new Set(), all: false };
+  const due = (atMs: number): void => {
+    if (atMs < draft.dueMs) draft.dueMs = atMs;
+  };
+  const draft: Draft = {
+    policy,
     nowMs,
-    leases: new Map(ledger.leases),
-    testenvs: new Map(ledger.testenvs),
-    hosts: new Map(ledger.hosts),
+    index,
+    touched,
+    leases: noting(ledger.leases, (before, after) => {
+      reindex(index, before, after);
+      if (after?.state.kind === "waiting" && opens(before, after)) touched.leases.add(after.id);
+      if (after) due(leaseDueMs(policy, after, nowMs));
+    }),
+    testenvs: noting(ledger.testenvs, (before, after) => {
+      if (!after || before?.report !== after.report || before.hostId !== after.hostId) {
+        touched.all = true;
+      } else if ((before.life.kind === "removed") !== (after.life.kind === "removed")) {
+        touched.all = true;
+      } else touched.testenvs.add(after.id);
+    }),
+    hosts: noting(ledger.hosts, (before, after) => {
+      if (!after || !before || grantable(before) !== grantable(after)) touched.all = true;
+      else if (before.facts !== after.facts) touched.all = true;
+      if (after) due(hostDueMs(policy, after));
+    }),
     effects: [],
+    dueMs: ledger.dueMs,
     nextOrder: ledger.nextOrder,
     usedShare: ledger.usedShare,
   };
+  return draft;
 }
 
 export function closeDraft(draft: Draft): Ledger {
-  const { policy, leases, testenvs, hosts, nextOrder, usedShare } = draft;
-  return { policy, leases, testenvs, hosts, nextOrder, usedShare };
+  const { policy, leases, testenvs, hosts, index, dueMs, nextOrder, usedShare } = draft;
+  return { policy, leases, testenvs, hosts, index, dueMs, nextOrder, usedShare };
+}
+
+/** A copy of the map that tells of each change. */
+function noting<V>(
+  from: ReadonlyMap<string, V>,
+  onChange: (before: V | undefined, after: V | undefined) => void,
+): Map<string, V> {
+  const map = new Map(from);
+  const set = map.set.bind(map);
+  const remove = map.delete.bind(map);
+  map.set = (key, value) => {
+    onChange(map.get(key), value);
+    return set(key, value);
+  };
+  map.delete = (key) => {
+    if (map.has(key)) onChange(map.get(key), undefined);
+    return remove(key);
+  };
+  return map;
+}
+
+/** Signs of life alone make a waiter no easier to serve. */
+function opens(before: Lease | undefined, after: Lease): boolean {
+  return (
+    before?.state.kind !== "waiting" ||
+    before.takeable !== after.takeable ||
+    before.shunned !== after.shunned ||
+    before.avoidSinceMs !== after.avoidSinceMs
+  );
+}
+
+function grantable(host: Host): boolean {
+  const { state, open, facts, vitals } = host;
+  return state === "connected" && open && !facts.draining && vitals.health === "ok";
 }
 
 export function freshAlive(nowMs: number): Alive {

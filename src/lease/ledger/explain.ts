@@ -5,10 +5,10 @@
  */
 import type { Why } from "../../model/lease.ts";
 import type { Lease, Ledger, TestenvRecord } from "./ledger-state.ts";
+import { placeInQueue } from "./ledger-index.ts";
 import { leaseOn } from "./ledger-state.ts";
 import { avoidance, fits, leastAvoidance, obstacle } from "./matching.ts";
 import { isoMs } from "./lease-life.ts";
-import { waitingLeases } from "./queue.ts";
 
 /** Entries at most; the rest is counted in one. */
 const ENTRIES = 20;
@@ -16,7 +16,7 @@ const ENTRIES = 20;
 /** Place in the queue, from 1; undefined when it does not wait. */
 export function placeOf(ledger: Ledger, lease: Lease): number | undefined {
   if (lease.state.kind !== "waiting") return undefined;
-  return waitingLeases(ledger.leases).findIndex((other) => other.id === lease.id) + 1;
+  return placeInQueue(ledger.index.queue, lease.order) + 1;
 }
 
 export function whyWaiting(ledger: Ledger, lease: Lease): Why[] {
@@ -98,7 +98,7 @@ const timeText = (at: string): string => `${at.slice(0, 10)} ${at.slice(11, 19)}
 
 /** Requests before this one that want one of the same TEs and can take it. */
 function ahead(ledger: Ledger, lease: Lease, fitting: readonly TestenvRecord[]): Why[] {
-  const before = waitingLeases(ledger.leases).filter(
+  const before = ledger.index.queue.filter(
     (other) =>
       other.order < lease.order && other.takeable && fitting.some((te) => fits(ledger, te, other)),
   );

@@ -7,7 +7,6 @@
 import type { Lease, Ledger, TestenvRecord } from "./ledger-state.ts";
 import { leaseOn } from "./ledger-state.ts";
 import { fits, obstacle } from "./matching.ts";
-import { waitingLeases } from "./queue.ts";
 
 export type Forecast = {
   readonly earliestMs: number;
@@ -41,7 +40,7 @@ function play(ledger: Ledger, nowMs: number, share: number): Map<string, number>
     if (freeMs !== null) slots.push({ te, freeMs });
   }
   const starts = new Map<string, number>();
-  for (const lease of waitingLeases(ledger.leases)) {
+  for (const lease of ledger.index.queue) {
     const slot = soonest(ledger, slots, lease);
     if (!slot) continue;
     starts.set(lease.id, slot.freeMs);

@@ -10,7 +10,7 @@ import { parseLabels } from "./label-expression.ts";
 import type { HolderEvent, Refusal } from "./ledger-event.ts";
 import type { Lease } from "./ledger-state.ts";
 import { fits, missing } from "./matching.ts";
-import { abandonPreparation, waitingLeases } from "./queue.ts";
+import { abandonPreparation } from "./queue.ts";
 
 export function onHolderEvent(draft: Draft, event: HolderEvent): Refusal | null {
   if (event.kind === "ask") return ask(draft, event);
@@ -94,12 +94,8 @@ function ask(draft: Draft, event: Ask): Refusal | null {
 }
 
 function crowded(draft: Draft, caller: string): Refusal | null {
-  let waiting = 0;
-  let own = 0;
-  for (const lease of draft.leases.values()) {
-    if (lease.state.kind === "waiting") waiting++;
-    if (lease.caller === caller) own++;
-  }
+  const waiting = draft.index.queue.length;
+  const own = draft.index.callers.get(caller) ?? 0;
   const { waiters, leasesPerHolder } = draft.policy;
   if (waiting >= waiters) {
     return { code: "too-many", detail: `${waiting} requests wait already: that is the limit` };
@@ -171,7 +167,7 @@ function mayExtend(draft: Draft, lease: Lease, durationMs: number): Refusal | nu
     return { code: "not-allowed", detail: `no lease lasts longer than ${most} s in all` };
   }
   const te = draft.testenvs.get(state.grant.te);
-  const starving = waitingLeases(draft.leases).find(
+  const starving = draft.index.queue.find(
     (other) => other.takeable && te !== undefined && fits(draft, te, other),
   );
   if (!starving) return null;

@@ -109,12 +109,28 @@ export type Host = HostRecord & {
   readonly vitals: Vitals;
 };
 
+/** Made of the leases (ledger-index.ts). */
+export type LedgerIndex = {
+  /** TE → the lease that is preparing, active or ending on it (L1: at most one). */
+  readonly onTe: ReadonlyMap<string, string>;
+  /** Caller → its leases that are not over. */
+  readonly callers: ReadonlyMap<string, number>;
+  /** Those who wait, in the order of the queue. */
+  readonly queue: readonly Lease[];
+};
+
 export type Ledger = {
   readonly policy: Policy;
   /** In the order of the queue. Ended ones are gone from here; the store has them. */
   readonly leases: ReadonlyMap<string, Lease>;
   readonly testenvs: ReadonlyMap<string, TestenvRecord>;
   readonly hosts: ReadonlyMap<string, Host>;
+  readonly index: LedgerIndex;
+  /**
+   * Nothing is due before this moment by time alone; Infinity if nothing can be. A bound: it may
+   * lie before the next thing that is really due, never after it, and after a step it lies ahead.
+   */
+  readonly dueMs: number;
   readonly nextOrder: number;
   /** Which part of what they asked for holders use, on the average; for predictions. */
   readonly usedShare: number;
@@ -133,11 +149,9 @@ export function testenvId(host: string, number: number): string {
 }
 
 /** The lease that is preparing, active or ending on this TE (L1: at most one). */
-export function leaseOn(ledger: Pick<Ledger, "leases">, te: string): Lease | undefined {
-  for (const lease of ledger.leases.values()) {
-    if (grantOf(lease.state)?.te === te) return lease;
-  }
-  return undefined;
+export function leaseOn(ledger: Pick<Ledger, "leases" | "index">, te: string): Lease | undefined {
+  const id = ledger.index.onTe.get(te);
+  return id === undefined ? undefined : ledger.leases.get(id);
 }
 
 export function grantOf(state: LeaseState): (LeaseState & { kind: "preparing" })["grant"] | null {

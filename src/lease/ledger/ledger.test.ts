@@ -10,7 +10,6 @@ import { forecasts } from "./forecast.ts";
 import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
 import type { Ledger, Policy } from "./ledger-state.ts";
 import { emptyLedger } from "./restoring.ts";
-import { dueAtMs } from "./time-events.ts";
 
 const policy: Policy = {
   holderTtlMs: 30_000,
@@ -33,10 +32,10 @@ function openWorld() {
   let ledger: Ledger = emptyLedger(policy);
   let last: readonly LedgerEffect[] = [];
   const happen = (event: LedgerEvent) => {
-    const decision = decide(ledger, event, nowMs);
+    const decision = decide(ledger, [event], nowMs);
     ledger = decision.ledger;
     last = decision.effects;
-    return decision.refusal;
+    return decision.refusals[0] ?? null;
   };
   const world = {
     happen,
@@ -192,7 +191,7 @@ test("L14 after we ourselves were stopped nobody's silence counts", () => {
   world.host("here", 1);
   world.ask("held");
   world.prepared("held");
-  const later = decide(world.ledger, { kind: "woke" }, world.nowMs + 300_000);
+  const later = decide(world.ledger, [{ kind: "woke" }], world.nowMs + 300_000);
   expect(later.ledger.leases.get("held")!.state.kind).toBe("active");
   expect(later.ledger.hosts.get("id-here")!.state).toBe("connected");
 });
@@ -357,7 +356,7 @@ test("a wait that is over ends as wait-timeout; waitSeconds 0 takes what is free
   world.ask("now", { waitSeconds: 0 });
   expect(world.state("now")).toMatchObject({ kind: "preparing" });
   world.ask("not now", { waitSeconds: 0 });
-  world.silence(Math.max(1, dueAtMs(world.ledger) - world.nowMs));
+  world.silence(Math.max(1, world.ledger.dueMs - world.nowMs));
   expect(world.state("not now")).toBeUndefined();
 });
 

@@ -101,29 +101,121 @@ export function leastAvoidance(world: World, lease: Lease): 0 | 1 | 2 {
   return least;
 }
 
-/** TEs that may be granted now. */
-export function freeTestenvs(world: World): TestenvRecord[] {
+/** TEs that may be granted now: of these, or of all. */
+export function freeTestenvs(world: World, among: ReadonlySet<string> | null): TestenvRecord[] {
   const free: TestenvRecord[] = [];
-  for (const te of world.testenvs.values()) {
-    if (te.life.kind === "ready" && obstacle(world, te) === null) free.push(te);
-  }
+  const look = (te: TestenvRecord | undefined): void => {
+    if (te?.life.kind === "ready" && obstacle(world, te) === null) free.push(te);
+  };
+  if (among) for (const id of among) look(world.testenvs.get(id));
+  else for (const te of world.testenvs.values()) look(te);
   return free;
 }
 
-/** The best of the free ones for this request, or undefined. */
-export function chooseTestenv(
-  world: World,
+/** The free TEs of one look at the queue, by shape: what fits one fits its likes. */
+export type Shelf = {
+  readonly empty: boolean;
+  /** The best for this request, of those named or of all; undefined: none may be taken. */
+  choose(lease: Lease, among: ReadonlySet<string> | null): TestenvRecord | undefined;
+  take(te: TestenvRecord): void;
+};
+
+export function openShelf(
+  world: World & { readonly nowMs: number },
   free: readonly TestenvRecord[],
-  lease: Lease,
-  nowMs: number,
-): TestenvRecord | undefined {
-  const fitting = free.filter((te) => fits(world, te, lease));
-  if (fitting.length === 0) return undefined;
-  const patient = nowMs - lease.avoidSinceMs < world.policy.avoidMs;
-  const worst = patient ? leastAvoidance(world, lease) : 2;
-  return fitting
-    .filter((te) => avoidance(te, lease) <= worst)
-    .sort((a, b) => avoidance(a, lease) - avoidance(b, lease) || bySize(a, b))[0];
+): Shelf {
+  const byShape = new Map<string, TestenvRecord[]>();
+  for (const te of free) {
+    const shape = shapeOf(te, world.hosts.get(te.hostId));
+    const same = byShape.get(shape);
+    if (same) same.push(te);
+    else byShape.set(shape, [te]);
+  }
+  const sorted = new Set<string>();
+  /** What is asked for → the shapes that fit it. */
+  const fitting = new Map<string, readonly string[]>();
+  let left = free.length;
+
+  /** Sorted when somebody wants one of them. */
+  function inOrder(shape: string): readonly TestenvRecord[] {
+    const same = byShape.get(shape)!;
+    if (!sorted.has(shape)) same.sort(bySize);
+    sorted.add(shape);
+    return same;
+  }
+
+  function shapesFor(lease: Lease): readonly string[] {
+    const asked = askedShape(lease);
+    const known = fitting.get(asked);
+    if (known) return known;
+    const shapes: string[] = [];
+    for (const [shape, [first]] of byShape)
+      if (first && fits(world, first, lease)) shapes.push(shape);
+    fitting.set(asked, shapes);
+    return shapes;
+  }
+
+  return {
+    get empty() {
+      return left === 0;
+    },
+    choose(lease, among) {
+      let worst: 0 | 1 | 2 | undefined;
+      let best: TestenvRecord | undefined;
+      let bestRank = 2;
+      const avoids = avoidsAnything(lease);
+      for (const shape of shapesFor(lease)) {
+        for (const te of inOrder(shape)) {
+          if (among && !among.has(te.id)) continue;
+          const rank = avoids ? avoidance(te, lease) : 0;
+          if (rank > 0) {
+            const patient = world.nowMs - lease.avoidSinceMs < world.policy.avoidMs;
+            worst ??= patient ? leastAvoidance(world, lease) : 2;
+            if (rank > worst) continue;
+          }
+          if (!best || rank < bestRank || (rank === bestRank && bySize(te, best) < 0)) {
+            [best, bestRank] = [te, rank];
+          }
+          if (!avoids) break; // the others of this shape are larger in nothing
+        }
+      }
+      return best;
+    },
+    take(te) {
+      const same = byShape.get(shapeOf(te, world.hosts.get(te.hostId)))!;
+      same.splice(same.indexOf(te), 1);
+      left--;
+    },
+  };
+}
+
+function avoidsAnything(lease: Lease): boolean {
+  const { hosts, testenvs } = lease.request.avoid;
+  return hosts.length + testenvs.length + lease.shunned.length > 0;
+}
+
+const asked = new WeakMap<object, string>();
+const shapes = new WeakMap<object, WeakMap<object, string>>();
+
+/** All that `fits` looks at in a request. */
+function askedShape({ request }: Wants): string {
+  const known = asked.get(request);
+  if (known !== undefined) return known;
+  const made = JSON.stringify([request.machines, request.labels ?? ""]);
+  asked.set(request, made);
+  return made;
+}
+
+/** All that `fits` looks at in a TE: remembered for the report and facts that it is made of. */
+function shapeOf(te: TestenvRecord, host: Host | undefined): string {
+  const facts = host?.facts ?? te.report;
+  const byFacts = shapes.get(te.report) ?? new WeakMap<object, string>();
+  const known = byFacts.get(facts);
+  if (known !== undefined) return known;
+  const made = JSON.stringify([te.report.machines, [...labelsOf(te, host)].sort()]);
+  byFacts.set(facts, made);
+  shapes.set(te.report, byFacts);
+  return made;
 }
 
 /** The smaller one first, so that the big stay free for who needs them. */

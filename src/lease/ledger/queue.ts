@@ -8,25 +8,40 @@ import { moveLease, moveTestenv } from "./draft.ts";
 import type { Draft } from "./draft.ts";
 import { grantOf, leaseOn } from "./ledger-state.ts";
 import type { Lease, TestenvRecord } from "./ledger-state.ts";
-import { chooseTestenv, freeTestenvs } from "./matching.ts";
+import { freeTestenvs, openShelf } from "./matching.ts";
 
-/** Grants whatever can be granted now. */
+/**
+ * Grants whatever can be granted now. Before this event nothing could: so only a waiter that
+ * changed, or a TE that changed, can make a pair (L9: the queue's order decides among them).
+ */
 export function grantReady(draft: Draft): void {
-  let free = freeTestenvs(draft);
-  if (free.length === 0) return;
-  for (const lease of waitingLeases(draft.leases)) {
-    if (!lease.takeable) continue;
-    const te = chooseTestenv(draft, free, lease, draft.nowMs);
-    if (!te) continue;
-    grant(draft, lease, te);
-    free = free.filter((other) => other.id !== te.id);
-    if (free.length === 0) return;
+  const { touched } = draft;
+  const free = freeTestenvs(
+    draft,
+    touched.all || touched.leases.size > 0 ? null : touched.testenvs,
+  );
+  if (free.length > 0) {
+    const shelf = openShelf(draft, free);
+    for (const lease of candidates(draft)) {
+      if (shelf.empty) break;
+      if (!lease.takeable) continue;
+      const everything = touched.all || touched.leases.has(lease.id);
+      const te = shelf.choose(lease, everything ? null : touched.testenvs);
+      if (!te) continue;
+      grant(draft, lease, te);
+      shelf.take(te);
+    }
   }
+  touched.testenvs.clear();
+  touched.leases.clear();
+  touched.all = false;
 }
 
-/** In the queue's order. */
-export function waitingLeases(leases: ReadonlyMap<string, Lease>): Lease[] {
-  return [...leases.values()]
+/** In the queue's order: where no TE changed, the waiters that did are enough. */
+function candidates({ index, touched, leases }: Draft): readonly Lease[] {
+  if (touched.all || touched.testenvs.size > 0) return index.queue;
+  return [...touched.leases]
+    .flatMap((id) => leases.get(id) ?? [])
     .filter((lease) => lease.state.kind === "waiting")
     .sort((a, b) => a.order - b.order);
 }

@@ -5,6 +5,7 @@
 import { assert } from "../../base/assert.ts";
 import { freshAlive } from "./draft.ts";
 import { parseLabels } from "./label-expression.ts";
+import { indexOf } from "./ledger-index.ts";
 import { unknownVitals } from "./ledger-state.ts";
 import type {
   Host,
@@ -22,6 +23,8 @@ export function emptyLedger(policy: Policy): Ledger {
     leases: new Map(),
     testenvs: new Map(),
     hosts: new Map(),
+    index: indexOf([]),
+    dueMs: Infinity,
     nextOrder: 1,
     usedShare: 0.5,
   };
@@ -45,6 +48,8 @@ export function restoreLedger(
     leases: new Map(leases.map((lease) => [lease.id, lease])),
     testenvs: new Map(records.testenvs.map((te) => [te.id, te])),
     hosts: new Map(records.hosts.map((record) => [record.id, restoreHost(record, nowMs)])),
+    index: indexOf(leases),
+    dueMs: nowMs, // what is due is found by the first sweep
     nextOrder: Math.max(0, ...leases.map((lease) => lease.order)) + 1,
   };
 }

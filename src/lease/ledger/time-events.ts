@@ -1,30 +1,33 @@
 /**
  * What time alone brings: holders that gave no sign of life, deadlines, waits that are over,
- * offers not answered, data not taken, hosts gone silent. `dueAtMs` says when to look next.
+ * offers not answered, data not taken, hosts gone silent. When each is due says due.ts.
  */
-import { assertNever } from "../../base/assert.ts";
+import { assert, assertNever } from "../../base/assert.ts";
 import { freshAlive, loseRack, moveTestenv, putHost, interrupt } from "./draft.ts";
 import type { Draft } from "./draft.ts";
+import { aliveUntilMs, avoidDueMs, hostDueMs, leaseDueMs, stepDueMs } from "./due.ts";
 import { finishLease } from "./holder-events.ts";
 import { grantOf, leaseOn, orphanReason } from "./ledger-state.ts";
-import type { Host, Lease, Ledger, Policy } from "./ledger-state.ts";
+import type { Host, Lease } from "./ledger-state.ts";
 import type { Owed } from "./testenv-life.ts";
 
-/** Carries out whatever is due by now. */
+/** Carries out whatever is due by now; afterwards the next due moment lies ahead. */
 export function sweep(draft: Draft): void {
+  if (draft.nowMs < draft.dueMs) return;
+  const { policy, nowMs } = draft;
   for (const host of draft.hosts.values()) sweepHost(draft, host);
   for (const lease of draft.leases.values()) {
-    if (leaseDueMs(draft.policy, lease) <= draft.nowMs) sweepLease(draft, lease);
+    if (stepDueMs(policy, lease) <= nowMs) sweepLease(draft, lease);
+    else if (avoidDueMs(policy, lease) <= nowMs) draft.touched.leases.add(lease.id);
   }
+  draft.dueMs = soonest(draft);
+  assert(draft.dueMs > nowMs, "a sweep leaves nothing due");
 }
 
-/** The next moment at which something may be due; Infinity if nothing can be. */
-export function dueAtMs(ledger: Ledger): number {
+function soonest({ policy, nowMs, leases, hosts }: Draft): number {
   let due = Infinity;
-  for (const lease of ledger.leases.values()) {
-    due = Math.min(due, leaseDueMs(ledger.policy, lease), avoidDueMs(ledger.policy, lease));
-  }
-  for (const host of ledger.hosts.values()) due = Math.min(due, hostDueMs(ledger.policy, host));
+  for (const lease of leases.values()) due = Math.min(due, leaseDueMs(policy, lease, nowMs));
+  for (const host of hosts.values()) due = Math.min(due, hostDueMs(policy, host));
   return due;
 }
 
@@ -37,48 +40,6 @@ export function beginAnew(draft: Draft): void {
   for (const [id, host] of draft.hosts) {
     if (host.state !== "lost") draft.hosts.set(id, { ...host, lastSeenMs: draft.nowMs });
   }
-}
-
-/** Until when this holder is believed to be there without another sign. */
-function aliveUntilMs(policy: Policy, lease: Lease): number {
-  const { seenMs, streams, streamLostMs } = lease.alive;
-  if (streams > 0) return Infinity;
-  const waits = lease.state.kind === "waiting" || lease.state.kind === "preparing";
-  if (waits && streamLostMs !== null) return streamLostMs + policy.streamLossMs;
-  return seenMs + policy.holderTtlMs;
-}
-
-/** A moment later than asked for: who will not wait at all is still granted what is free. */
-function waitOverMs(lease: Lease): number {
-  const seconds = lease.request.waitSeconds;
-  return seconds === undefined ? Infinity : lease.createdAtMs + seconds * 1_000 + 1;
-}
-
-function leaseDueMs(policy: Policy, lease: Lease): number {
-  const { state } = lease;
-  switch (state.kind) {
-    case "waiting":
-      return Math.min(aliveUntilMs(policy, lease), waitOverMs(lease));
-    case "preparing":
-      return Math.min(aliveUntilMs(policy, lease), lease.alive.sinceMs + policy.prepareMs);
-    case "active": {
-      const taken = state.taken ? Infinity : lease.alive.sinceMs + policy.takenMs;
-      return Math.min(aliveUntilMs(policy, lease), state.deadlineMs, taken);
-    }
-    case "ending":
-    case "ended":
-      return Infinity;
-    default:
-      return assertNever(state, "lease state");
-  }
-}
-
-/** When an avoided TE may be taken after all: no step of a life, but a reason to look again. */
-function avoidDueMs(policy: Policy, lease: Lease): number {
-  const { hosts, testenvs } = lease.request.avoid;
-  const avoids = hosts.length + testenvs.length + lease.shunned.length > 0;
-  if (!avoids || lease.state.kind !== "waiting" || !lease.takeable) return Infinity;
-  return lease.avoidSinceMs + policy.avoidMs;
 }
 
 function sweepLease(draft: Draft, lease: Lease): void {
@@ -122,12 +83,6 @@ function prepareFailed(draft: Draft, lease: Lease): void {
     epoch: grant.epoch,
     reason: "cancelled",
   });
-}
-
-function hostDueMs(policy: Policy, host: Host): number {
-  if (host.state === "lost") return Infinity;
-  const lost = host.lastSeenMs + policy.hostGraceMs;
-  return host.state === "connected" ? Math.min(lost, host.lastSeenMs + policy.hostSuspectMs) : lost;
 }
 
 function sweepHost(draft: Draft, host: Host): void {

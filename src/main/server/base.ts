@@ -4,6 +4,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Scope } from "../../base/scope.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Globals } from "../../cli/context.ts";
 import type { Store } from "../../store/store.ts";
 import type { Places } from "../places.ts";
@@ -25,6 +26,8 @@ export type Base = ServerSurroundings & {
   readonly settings: Settings;
   /** How people reach the server, once it listens. */
   readonly url: () => string;
+  /** What fails just now and is tried again; health and status show it. */
+  readonly troubles: Troubles;
   /** Closed in reverse order of opening. */
   readonly stack: AsyncDisposableStack;
 };

@@ -8,6 +8,7 @@ import { openApi } from "../../api/server.ts";
 import type { Api } from "../../api/server.ts";
 import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
+import { openTroubles } from "../../base/troubles.ts";
 import { systemRandom } from "../../base/random.ts";
 import { pause } from "../../base/wait.ts";
 import { openExecutor } from "../../ci/executor/executor.ts";
@@ -63,7 +64,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const scheduler = openLate<Scheduler>("the scheduler");
   const api = openLate<Api>("the API");
   const url = (): string => server.url ?? api.get().urls[0]!;
-  const base: Base = { ...around, store: feed.store, settings, url, stack };
+  const troubles = openTroubles({ log: around.log, wallMs: () => clock.wallMs() });
+  const base: Base = { ...around, store: feed.store, settings, url, stack, troubles };
   const timeLines = openTimeLines(base);
   const changeSide = await openChangeSide(base, scheduler);
   const rackSide = await openRackSide(base, changeSide, timeLines);

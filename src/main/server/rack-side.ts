@@ -45,6 +45,7 @@ export async function openRackSide(
     clock,
     random: systemRandom,
     log: log.child({ component: "broker" }),
+    troubles: base.troubles,
     config: {
       holderTtlMs: leases.holderTtlSeconds * 1_000,
       graceMs: leases.graceSeconds * 1_000,
