@@ -54,6 +54,7 @@ async function pair(peerOptions: { autoPong?: boolean } = {}) {
       {
         receive: () => Promise.resolve(),
         acknowledged: () => undefined,
+        refused: () => undefined,
         closed: (reason) => void reasons.push(reason),
       },
       { clock, log: silentLog },

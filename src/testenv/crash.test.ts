@@ -10,6 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Clock } from "../base/clock.ts";
+import { silentLog } from "../base/log.ts";
+import { openTroubles } from "../base/troubles.ts";
+import type { Trouble } from "../base/troubles.ts";
 import { until } from "../base/wait.ts";
 import { verifyCertificate } from "../model/certificate.ts";
 import { kindSchema } from "../model/machine.ts";
@@ -18,12 +21,13 @@ import type { SimWorld } from "../sim/hypervisor.ts";
 import { openActor } from "./actor.ts";
 import type { Actor } from "./actor.ts";
 import { newTestenv } from "./testenv-state.ts";
-import type { Effect, Terms, Testenv, TestenvEvent } from "./testenv-state.ts";
+import type { Terms, Testenv, TestenvEvent } from "./testenv-state.ts";
 import { partsOf, seedRule } from "./parts.ts";
 import { openProvision } from "./provision.ts";
 import { makeRackFolders, openRack } from "./rack.ts";
 import type { RackTools, RuleBook } from "./rack.ts";
 import { openRecorder } from "./recorder/recorder.ts";
+import type { TestenvStep } from "./record.ts";
 import { resetRack } from "./reset.ts";
 
 const hostId = "11111111-2222-4333-8444-555555555555";
@@ -53,7 +57,8 @@ type Host = {
   readonly keys: Map<number, string>;
   readonly connections: Set<string>;
   record: Testenv | undefined;
-  readonly told: Effect[];
+  /** States that were reported, and the details of faults. */
+  readonly told: { state: string; detail: string }[];
 };
 const newHost = (): Host => ({
   world: emptyWorld(),
@@ -64,7 +69,7 @@ const newHost = (): Host => ({
 });
 
 /** How often a process may call before it dies, or which of its calls fails. */
-type Fate = { readonly diesAt?: number; readonly fails?: (call: string) => boolean };
+type Fate = { readonly diesAt?: number; readonly fails?: (call: string) => boolean | string };
 
 const ground = () => ({
   hostId,
@@ -91,6 +96,7 @@ const clock: Clock = {
 type Process = {
   readonly actor: Actor;
   readonly dead: () => boolean;
+  readonly troubles: () => readonly Trouble[];
   /** Throws what a broken record would have ended the program with. */
   readonly idle: () => boolean;
 };
@@ -102,7 +108,8 @@ async function startAgent(host: Host, fate: Fate, newWorld = false): Promise<Pro
   const pass = async (call: string): Promise<void> => {
     if (!dead && ++calls === fate.diesAt) dead = true;
     if (dead) await new Promise(() => undefined); // for ever: nothing of it goes on
-    if (fate.fails?.(call)) throw new Error(`${call} fails`);
+    const failure = fate.fails?.(call);
+    if (failure) throw new Error(failure === true ? `${call} fails` : failure);
   };
   const hypervisor = simHypervisor(pass, host.world);
   const recorder = await openRecorder(join(directory, "recorder"), clock);
@@ -139,6 +146,7 @@ async function startAgent(host: Host, fate: Fate, newWorld = false): Promise<Pro
     },
     images: { find: async () => undefined, pathOf: (digest) => digest },
     recorder,
+    power: { running: async () => new Set() },
     takeKey: async () => ({ privateKey: "PEM", publicKey: "ssh-rsa AAAA" }),
     clock,
     world: "w",
@@ -149,22 +157,26 @@ async function startAgent(host: Host, fate: Fate, newWorld = false): Promise<Pro
   const rack = openRack(tools);
   const records = {
     all: async () => (host.record ? [host.record] : []),
-    async save(_: Testenv | null, event: string, after: Testenv) {
-      await pass(`save ${event}`);
+    async save(steps: readonly TestenvStep[]) {
+      const name = steps.map(({ event }) => event).join(" ");
+      await pass(`save ${name}`);
+      const { after } = steps.at(-1)!;
       if (after.phase.state === "preparing") expect(dirt(host)).toEqual([]);
       host.record = after;
-      await pass(`saved ${event}`);
+      await pass(`saved ${name}`);
     },
   };
+  const troubles = openTroubles({ log: silentLog, wallMs: () => 0 });
   const actor = openActor({
+    troubles,
     testenv: host.record ?? newTestenv(1, "two"),
     records,
     clock,
     onCrash: (error) => (crash = error),
     work: {
-      open: (te, asked) => rack.open(te, asked),
-      extend: (te, asked, deadline) => rack.extend(te, asked, deadline),
-      fence: (te) => rack.fence(te),
+      open: rack.open,
+      extend: rack.extend,
+      fence: rack.fence,
       reset: (te, signal) =>
         resetRack(
           { ...tools, certificateKey, filesComplete: async () => pass("files") },
@@ -172,9 +184,17 @@ async function startAgent(host: Host, fate: Fate, newWorld = false): Promise<Pro
           rack.record(te),
           signal,
         ),
-      remove: (te) => rack.remove(te),
-      wantPass: () => void provision(),
-      tell: (_, effect) => void host.told.push(effect),
+      remove: rack.remove,
+      wantPass: () => void provisionUntilDone(),
+      handOver: () => undefined,
+      report: () => {
+        const { phase } = actor.told;
+        const detail = "detail" in phase ? phase.detail : "";
+        host.told.push({ state: phase.state, detail });
+        if (phase.state === "leased" || phase.state === "ready") {
+          expect(host.record?.phase, "L6 told before it was recorded").toEqual(phase);
+        }
+      },
     },
   });
   const provisioning = openProvision({
@@ -192,8 +212,21 @@ async function startAgent(host: Host, fate: Fate, newWorld = false): Promise<Pro
       await provisioning.performers[action.kind](action);
     }
   }
+  /** The host's passes try again what failed (passes.ts). */
+  async function provisionUntilDone(): Promise<void> {
+    for (let tries = 0; tries < 100; tries++) {
+      if (dead) return;
+      const done = await provision().then(
+        () => true,
+        () => false,
+      );
+      if (done) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
   await actor.start(newWorld);
   return {
+    troubles: () => troubles.list(),
     actor,
     dead: () => dead,
     idle() {
@@ -282,7 +315,7 @@ async function liveLease(host: Host, fate: Fate, newWorld: boolean): Promise<boo
   const insist = async (event: TestenvEvent, states: readonly string[]): Promise<void> => {
     for (let again = true; again; again = agent.dead()) {
       await replaceIfDead();
-      await Promise.race([agent.actor.post(event), settle(host, agent, [])]);
+      await Promise.race([agent.actor.post(event), settle(host, agent, [])]).catch(() => undefined);
       await settle(host, agent, states);
     }
   };
@@ -312,26 +345,113 @@ test.each([false, true])(
   120_000,
 );
 
-test("H-8.5 H-13.3 whichever call fails once, the reset is tried again and the TE proved", async () => {
+/** All calls of one lease's life, records included. */
+async function callsOfLease(): Promise<Set<string>> {
   const names = new Set<string>();
   const quiet = newHost();
   await makeReady(quiet);
   await liveLease(quiet, { fails: (call) => (names.add(call), false) }, false);
-  for (const name of names) {
-    if (name.startsWith("save")) continue; // a record that cannot be written ends the program
+  await rm(join(directory, "recorder"), { recursive: true, force: true });
+  return names;
+}
+
+test.each([1, 2])(
+  "H-8.5 H-13.3 L6 whichever call or record fails %s times, the reset is tried again and the TE proved",
+  async (times) => {
+    const names = await callsOfLease();
+    expect([...names].filter((name) => name.startsWith("save ")).length).toBeGreaterThan(4);
+    for (const name of names) {
+      const host = newHost();
+      await makeReady(host);
+      let failed = 0;
+      expect(host.record?.epoch).toBe(0);
+      const some = (call: string): boolean => {
+        const armed = host.record?.epoch === 7 || call === "save prepare";
+        if (failed >= times || call !== name || !armed) return false;
+        failed++;
+        return true;
+      };
+      await liveLease(host, { fails: some }, false);
+      expectProved(host, 7);
+      await rm(join(directory, "recorder"), { recursive: true, force: true });
+    }
+  },
+  60_000,
+);
+
+test("L4 L6 no record can be written: the fence is raised all the same, told as a trouble, and the rest follows by itself", async () => {
+  for (const event of ["end", "deadline", "parts-broken"] as const) {
     const host = newHost();
     await makeReady(host);
-    let failed = false;
-    expect(host.record?.epoch).toBe(0);
-    const once = (call: string): boolean => {
-      if (failed || call !== name || host.record?.epoch !== 7) return false;
-      failed = true;
-      return true;
-    };
-    await liveLease(host, { fails: once }, false);
+    let full = false;
+    const agent = await startAgent(host, { fails: (call) => full && call.startsWith("save") });
+    await agent.actor.post({ kind: "prepare", terms });
+    await settle(host, agent, ["leased"]);
+    await soil(host);
+    full = true;
+    const posted =
+      event === "end"
+        ? agent.actor.post({ kind: event, lease, epoch: 7, reason: "released" })
+        : event === "deadline"
+          ? agent.actor.post({ kind: event, epoch: 7 })
+          : agent.actor.post({ kind: event, detail: "x" });
+    await until(() => host.keys.size === 0 && host.connections.size === 0, {
+      timeoutMs: 1_000,
+      everyMs: 1,
+      what: "the fence",
+    });
+    expect(agent.actor.testenv.phase.state).toBe("resetting");
+    await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
+    expect(agent.troubles()[0]?.what).toBe("the record of te1");
+    // it goes no further: the reset would destroy what a record of a lease still speaks of
+    expect(host.record?.phase.state).toBe("leased");
+    expect(host.world.domains.values().next().value?.power).toBe("on");
+    full = false;
+    await posted;
+    await settle(host, agent, ["ready"]);
     expectProved(host, 7);
+    expect(agent.troubles()).toEqual([]);
+    await agent.actor.close();
     await rm(join(directory, "recorder"), { recursive: true, force: true });
   }
+});
+
+test("L4 an end overtakes records that cannot be written, and what they would have opened stays shut", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let full = true;
+  const agent = await startAgent(host, { fails: (call) => full && call.startsWith("save") });
+  const prepared = agent.actor.post({ kind: "prepare", terms });
+  const ended = agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
+  await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
+  full = false;
+  await Promise.all([prepared, ended]);
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
+  expect(host.told.map(({ state }) => state)).not.toContain("leased");
+});
+
+test("L4 T8 a fence that fails is raised until it stands; a full disk of the host counts no try", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let closes = 0;
+  let makes = 0;
+  const agent = await startAgent(host, {
+    fails: (call) =>
+      (call === "gate.close" && ++closes <= 8) ||
+      (call === "disks.createOverlay" && ++makes <= 8 && "No space left on device"),
+  });
+  await agent.actor.post({ kind: "prepare", terms });
+  await settle(host, agent, ["leased"]);
+  await soil(host);
+  closes = 0;
+  makes = 0;
+  await agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
+  expect(closes).toBeGreaterThan(8);
+  expect(makes).toBeGreaterThan(8);
+  expect(host.told.map(({ state }) => state)).not.toContain("quarantined");
 });
 
 test("H-8.5 a reset that keeps failing leaves the TE quarantined, without a certificate", async () => {
@@ -339,8 +459,10 @@ test("H-8.5 a reset that keeps failing leaves the TE quarantined, without a cert
   await makeReady(host);
   await liveLease(host, { fails: (call) => call === "bridges.remakePrivate" }, false);
   expect(host.record?.phase.state).toBe("quarantined");
-  expect(host.told.filter((effect) => effect.kind === "tell-faulty")).toHaveLength(3);
-  expect(host.told.filter((effect) => effect.kind === "tell-ready")).toHaveLength(1);
+  const states = host.told.map(({ state }) => state);
+  expect(states.filter((state) => state === "faulty")).toHaveLength(2);
+  expect(states.filter((state) => state === "quarantined")).toHaveLength(1);
+  expect(states.filter((state) => state === "ready")).toHaveLength(1);
   // an operator orders it back once it is mended
   const agent = await startAgent(host, {});
   await agent.actor.post({ kind: "order-reset" });
@@ -365,8 +487,7 @@ test("H-8.5 the proof finds what a step left behind", async () => {
     const agent = await startAgent(host, { fails: (call) => meddle(call) || late(call) });
     await agent.actor.post({ kind: "order-reset" });
     await settle(host, agent, ["faulty", "quarantined", "ready"]);
-    const faults = host.told.flatMap((effect) => (effect.kind === "tell-faulty" ? [effect] : []));
-    expect(faults.map(({ detail }) => detail).join(), what).toContain("proof of 1");
+    expect(host.told.map(({ detail }) => detail).join(), what).toContain("proof of 1");
     await agent.actor.close();
   }
 });

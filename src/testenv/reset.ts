@@ -8,8 +8,8 @@ import type { KeyObject } from "node:crypto";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isoTime } from "../base/clock.ts";
-import { fail } from "../base/errors.ts";
-import { writeFileAtomic } from "../base/files.ts";
+import { describeError, fail, RackyardError } from "../base/errors.ts";
+import { isNoSpace, writeFileAtomic } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { signCertificate } from "../model/certificate.ts";
@@ -23,13 +23,30 @@ import type { LeaseRecord } from "./recorder/recorder.ts";
 export type ResetTools = RackTools & {
   readonly certificateKey: KeyObject;
   /** The machines are off and their consoles whole: the lease's files may go home. */
-  readonly filesComplete: (lease: string) => Promise<void>;
+  readonly filesComplete: (lease: string, epoch: number) => Promise<void>;
 };
 
 type Destroyed = { readonly domain: string; readonly wasRunning: boolean };
 
-/** Runs all steps; `record` is the ended lease's time line. */
+/**
+ * Runs all steps; `record` is the ended lease's time line. Throws what failed; `no-space` where
+ * the host's disk is full, which is no fault of the rack's.
+ */
 export async function resetRack(
+  tools: ResetTools,
+  te: Testenv,
+  record: LeaseRecord | undefined,
+  signal: AbortSignal,
+): Promise<Certificate> {
+  try {
+    return await runReset(tools, te, record, signal);
+  } catch (error) {
+    if (!isNoSpace(error)) throw error;
+    throw new RackyardError("no-space", describeError(error), { cause: error });
+  }
+}
+
+async function runReset(
   tools: ResetTools,
   te: Testenv,
   record: LeaseRecord | undefined,
@@ -48,7 +65,7 @@ export async function resetRack(
   };
   const destroyed = await timed("stop", () => stop(tools, te, parts));
   await timed("consoles", () => cutConsoles(parts, record));
-  if (record) await tools.filesComplete(record.lease);
+  if (record) await tools.filesComplete(record.lease, record.epoch);
   await timed("wipe", () => wipe(tools, parts));
   await timed("network", () => remakeNetwork(tools, parts));
   const proof = await timed("proof", () => prove(tools, te, parts));
@@ -71,9 +88,12 @@ export async function resetRack(
   );
   if (record) {
     const text = `${JSON.stringify(certificate, undefined, 1)}\n`;
-    await writeFileAtomic(join(record.folder, "certificate.json"), text, 0o600);
+    // The certificate itself goes with the report; without its file the evidence lacks a page.
+    await writeFileAtomic(join(record.folder, "certificate.json"), text, 0o600).catch(
+      (error: unknown) => record.write("certificate-file", { why: describeError(error) }),
+    );
     record.write("certificate", { epoch: te.epoch, durationMs: certificate.durationMs });
-    await tools.filesComplete(record.lease);
+    await tools.filesComplete(record.lease, record.epoch);
   }
   return certificate;
 }
@@ -120,6 +140,8 @@ async function wipe(tools: ResetTools, parts: TestenvParts): Promise<void> {
   const defined = new Map((await domains.list()).map((domain) => [domain.uuid, domain.plan]));
   await Promise.all(
     parts.all.map(async ({ spec, disk }) => {
+      // What a tenant filled the host's disk with goes first, or there is no room for the new one.
+      await disks.remove(disk.path);
       await disks.createOverlay({ ...disk, base: null });
       if (defined.get(spec.uuid) !== domains.digest(spec)) await domains.define(spec);
     }),

@@ -289,14 +289,15 @@ test("L2 a store from yesterday: the host refuses the low epoch, the broker move
 
 test("L5 a certificate with a wrong signature or epoch keeps the TE from being ready", async () => {
   const here = await host();
-  const forged = { ...here.racks[0]!.certificate, reason: "forged" };
-  here.say({ kind: "ready", testenv: 1, epoch: "0", certificate: forged });
+  const { certificate } = here.racks[0]!;
+  here.racks[0]!.certificate = { ...certificate, reason: "forged" };
+  here.report(1);
   await until(async () => (await te("here:1")).state === "faulty", { ...soon, what: "faulty" });
   expect((await te("here:1")).detail).toContain("signature");
   const asked = await calls().ask(asking(), "forged");
   expect(asked.why![0]).toMatchObject({ code: "te-faulty" });
-  const { certificate } = here.racks[0]!;
-  here.say({ kind: "ready", testenv: 1, epoch: "0", certificate });
+  here.racks[0]!.certificate = certificate;
+  here.report(1);
   await becomes(asked.id, "active");
 });
 
@@ -324,8 +325,9 @@ test("lease.md §6 a host that stays away: te-lost, offline until it has reporte
   expect(next.state).toBe("waiting");
   here.held.add("reset");
   here.start();
-  await until(() => here.heard.some(({ kind }) => kind === "end"), { ...soon, what: "the end" });
-  expect(here.heard.find(({ kind }) => kind === "end")).toMatchObject({ reason: "te-lost" });
+  const end = () => here.wanted().find(({ lease, ended }) => !lease && ended?.lease === held.id);
+  await until(() => end() !== undefined, { ...soon, what: "the end" });
+  expect(end()).toMatchObject({ ended: { reason: "te-lost" } });
   await until(async () => (await te("here:1")).state === "resetting", { ...soon, what: "reset" });
   expect((await stateOf(next.id)).state).toBe("waiting");
   here.resume("reset");
@@ -368,8 +370,8 @@ test("takeable: a waiter without a node keeps its place and is passed over", asy
   await late.release();
   await becomes(early.id, "active");
   expect((await stateOf(behind.id)).state).toBe("waiting");
-  const prepare = hosts[0]!.heard.findLast(({ kind }) => kind === "prepare");
-  expect(prepare).toMatchObject({ holderAddresses: ["10.99.0.180"] });
+  const offer = hosts[0]!.wanted().findLast(({ lease }) => lease !== null);
+  expect(offer).toMatchObject({ lease: { holderAddresses: ["10.99.0.180"] } });
 });
 
 test("avoid: another TE is preferred; the avoided one at once where nothing else is registered", async () => {

@@ -45,7 +45,7 @@ async function openBench(te: Testenv = leased) {
   const hypervisor = simHypervisor();
   for (const { spec } of parts.all) await hypervisor.domains.define(spec);
   const recorder = await openRecorder(join(directory, "recorder"), systemClock);
-  await makeRecordFolder(recorder, lease);
+  await makeRecordFolder(recorder, lease, 7);
   const record = recorder.open(lease, 1, 7);
   const posted: unknown[] = [];
   const told: string[] = [];
@@ -77,7 +77,7 @@ async function openBench(te: Testenv = leased) {
       ...change,
     });
   const lines = async (): Promise<{ kind: string }[]> => {
-    const text = await readFile(join(recorder.folder(lease), "timeline.jsonl"), "utf8");
+    const text = await readFile(join(recorder.folder(lease, 7), "timeline.jsonl"), "utf8");
     return text
       .trimEnd()
       .split("\n")

@@ -1,7 +1,10 @@
 /**
- * The flight recorder, one folder a lease (H-11.1): `timeline.jsonl`, a line a fact in order,
+ * The flight recorder, one folder a grant (H-11.1): `timeline.jsonl`, a line a fact in order,
  * and beside it consoles and certificate, put there by the reset. Begins at `prepare`, ends
  * after the proof; kept a while for whoever asks late. No secret is ever written to it (H-11.4).
+ * Its key is lease and epoch: a lease that was put back to the queue may come to this host again,
+ * to another rack or to the same one, and each time is a record of its own. A line that cannot be
+ * written is lost and counted, never in the way of what it tells of.
  */
 import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
@@ -14,6 +17,7 @@ import { limits } from "../../base/limits.ts";
 
 export type LeaseRecord = {
   readonly lease: string;
+  readonly epoch: number;
   readonly folder: string;
   /** Appends one fact; `kind` as te-host.md H-11.2 names them. */
   write(kind: string, facts: object, machine?: string): void;
@@ -22,9 +26,9 @@ export type LeaseRecord = {
 };
 
 export type Recorder = {
-  /** The record of a lease, begun or found again. */
+  /** The record of a grant, begun or found again. */
   open(lease: string, testenv: number, epoch: number): LeaseRecord;
-  folder(lease: string): string;
+  folder(lease: string, epoch: number): string;
   /** Removes the oldest beyond `limits.recordedLeases`. */
   prune(): Promise<void>;
 };
@@ -32,34 +36,48 @@ export type Recorder = {
 export async function openRecorder(root: string, clock: Clock): Promise<Recorder> {
   await mkdir(root, { recursive: true, mode: 0o700 });
   const open = new Map<string, LeaseRecord>();
-  const folder = (lease: string): string => {
-    assert(isUuid(lease), "not a lease id");
-    return join(root, lease);
+  const folder = (lease: string, epoch: number): string => {
+    assert(isUuid(lease) && Number.isSafeInteger(epoch), "not a lease and its epoch");
+    return join(root, grantName(lease, epoch));
   };
   return {
     folder,
     open(lease, testenv, epoch) {
-      const known = open.get(lease);
+      const name = grantName(lease, epoch);
+      const known = open.get(name);
       if (known) return known;
-      const made = openRecord(folder(lease), { lease, testenv, epoch }, clock);
-      open.set(lease, made);
+      const made = openRecord(folder(lease, epoch), { lease, testenv, epoch }, clock);
+      open.set(name, made);
       return made;
     },
     async prune() {
       const found = await Promise.all(
-        (await readdir(root)).filter(isUuid).map(async (lease) => {
-          const { mtimeMs } = await stat(join(root, lease));
-          return { lease, mtimeMs };
-        }),
+        (await readdir(root))
+          .filter((name) => grantOfName(name) !== undefined)
+          .map(async (name) => {
+            const { mtimeMs } = await stat(join(root, name));
+            return { name, mtimeMs };
+          }),
       );
       const old = found.sort((a, b) => b.mtimeMs - a.mtimeMs).slice(limits.recordedLeases);
-      for (const { lease, mtimeMs } of old) {
+      for (const { name, mtimeMs } of old) {
         if (clock.wallMs() - mtimeMs < limits.leaseFilesAfterEndMs) continue; // still on its way
-        open.delete(lease);
-        await rm(join(root, lease), { recursive: true, force: true });
+        open.delete(name);
+        await rm(join(root, name), { recursive: true, force: true });
       }
     },
   };
+}
+
+/** `<lease>.<epoch>`: the name of a grant's folder. */
+function grantName(lease: string, epoch: number): string {
+  return `${lease}.${epoch}`;
+}
+
+export function grantOfName(name: string): { lease: string; epoch: number } | undefined {
+  const [lease = "", epoch = "", ...more] = name.split(".");
+  if (!isUuid(lease) || !/^[0-9]{1,15}$/.test(epoch) || more.length > 0) return undefined;
+  return { lease, epoch: Number(epoch) };
 }
 
 function openRecord(
@@ -72,25 +90,42 @@ function openRecord(
   let seq = lines.length;
   let size = existsSync(path) ? statSync(path).size : 0;
   let full = size >= limits.leaseFileBytes;
+  let lost = 0;
+
+  /** A line that finds no room is counted; the next that finds some says how many there were. */
+  function append(text: string): void {
+    const told = lost === 0 ? "" : `${JSON.stringify({ ...head(), kind: "lost", lines: lost })}\n`;
+    try {
+      appendFileSync(path, told + text, { mode: 0o600 });
+      size += Buffer.byteLength(told + text);
+      lost = 0;
+    } catch {
+      lost++;
+    }
+  }
+
+  const head = (): object => ({
+    seq: ++seq,
+    at: isoTime(clock.wallMs()),
+    monoMs: Math.round(clock.monoMs()),
+    te: of.testenv,
+    epoch: of.epoch,
+    lease: of.lease,
+  });
+
   return {
     lease: of.lease,
+    epoch: of.epoch,
     folder,
     write(kind, facts, machine) {
       if (full || !existsSync(folder)) return;
       full = size + 4096 >= limits.leaseFileBytes;
       const line = {
-        seq: ++seq,
-        at: isoTime(clock.wallMs()),
-        monoMs: Math.round(clock.monoMs()),
-        te: of.testenv,
-        epoch: of.epoch,
-        lease: of.lease,
+        ...head(),
         ...(machine === undefined ? {} : { machine }),
         ...(full ? { kind: "dropped", detail: "no more is recorded" } : { kind, ...facts }),
       };
-      const text = `${JSON.stringify(line)}\n`;
-      size += Buffer.byteLength(text);
-      appendFileSync(path, text, { mode: 0o600 });
+      append(`${JSON.stringify(line)}\n`);
     },
     count(kind, machine) {
       const end = `"machine":${JSON.stringify(machine)},"kind":${JSON.stringify(kind)}`;
@@ -99,7 +134,11 @@ function openRecord(
   };
 }
 
-/** Makes the folder of a lease that begins. */
-export async function makeRecordFolder(recorder: Recorder, lease: string): Promise<void> {
-  await mkdir(recorder.folder(lease), { recursive: true, mode: 0o700 });
+/** Makes the folder of a grant that begins. */
+export async function makeRecordFolder(
+  recorder: Recorder,
+  lease: string,
+  epoch: number,
+): Promise<void> {
+  await mkdir(recorder.folder(lease, epoch), { recursive: true, mode: 0o700 });
 }
