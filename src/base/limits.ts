@@ -112,6 +112,11 @@ export const limits = {
   /** One long poll of a holder, well under its TTL. */
   holderPollMs: 15_000,
 
+  /** Free pages that a store keeps where others fill its disk: about 4,000 steps of lives. */
+  storeRoomBytes: 4 * 1024 * 1024,
+  /** What such a store gives up when it cannot be opened: its log, its index, some steps. */
+  storeReserveBytes: 2 * 1024 * 1024,
+
   // --- session between broker and host
   /** A recipe of 1 MiB in base64 with its envelope fits; more is no message of ours. */
   sessionFrameBytes: 4 * 1024 * 1024,

@@ -67,7 +67,8 @@ export function openOrders(options: {
     const path = te && rack.console(te, machine);
     if (!te || path === undefined) return undefined;
     if (lease === null || lease === openTerms(te)?.lease) return { path, live: true };
-    const folder = options.recorder.folder(lease, Number(epoch ?? 0));
+    const grant = { lease, testenv: te.number, epoch: Number(epoch ?? 0) };
+    const folder = options.recorder.folder(grant);
     return { path: join(folder, `console-${machine}.log`), live: false };
   }
 

@@ -22,7 +22,7 @@ import type { Deadline, Terms, Testenv } from "./testenv-state.ts";
 import { accountName, seedRule } from "./parts.ts";
 import type { TestenvParts } from "./parts.ts";
 import { makeRecordFolder } from "./recorder/recorder.ts";
-import type { LeaseRecord, Recorder } from "./recorder/recorder.ts";
+import type { LeaseRecord, RecordedGrant, Recorder } from "./recorder/recorder.ts";
 import { buildTeData } from "./te-data.ts";
 
 /** The shared bridge's rules as a whole, set entry by entry; racks and nodes have theirs. */
@@ -68,7 +68,7 @@ export function openRack(tools: RackTools): Rack {
   function record(te: Testenv): LeaseRecord | undefined {
     const { phase } = te;
     const terms = "terms" in phase ? phase.terms : null;
-    return terms ? tools.recorder.open(terms.lease, te.number, terms.epoch) : undefined;
+    return terms ? tools.recorder.open(grantOf(te, terms)) : undefined;
   }
 
   async function install(
@@ -91,7 +91,7 @@ export function openRack(tools: RackTools): Rack {
     record,
     async open(te, terms, signal) {
       const parts = tools.partsOf(te);
-      await makeRecordFolder(tools.recorder, terms.lease, terms.epoch);
+      await makeRecordFolder(tools.recorder, grantOf(te, terms));
       const [key] = await Promise.all([
         tools.takeKey(),
         tools.rules.set(seedRule(parts, terms.holderAddresses)),
@@ -170,6 +170,12 @@ export function openRack(tools: RackTools): Rack {
     },
   };
 }
+
+const grantOf = (te: Testenv, { lease, epoch }: Terms): RecordedGrant => ({
+  lease,
+  testenv: te.number,
+  epoch,
+});
 
 /** A hypervisor that hangs keeps no report waiting: then nobody knows which machines are on. */
 async function knownPower(

@@ -18,12 +18,12 @@ import type { Testenv } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 import { seedRule } from "./parts.ts";
 import type { RackTools } from "./rack.ts";
-import type { LeaseRecord } from "./recorder/recorder.ts";
+import type { LeaseRecord, RecordedGrant } from "./recorder/recorder.ts";
 
 export type ResetTools = RackTools & {
   readonly certificateKey: KeyObject;
   /** The machines are off and their consoles whole: the lease's files may go home. */
-  readonly filesComplete: (lease: string, epoch: number) => Promise<void>;
+  readonly filesComplete: (grant: RecordedGrant) => Promise<void>;
 };
 
 type Destroyed = { readonly domain: string; readonly wasRunning: boolean };
@@ -65,7 +65,7 @@ async function runReset(
   };
   const destroyed = await timed("stop", () => stop(tools, te, parts));
   await timed("consoles", () => cutConsoles(parts, record));
-  if (record) await tools.filesComplete(record.lease, record.epoch);
+  if (record) await tools.filesComplete(record.grant);
   await timed("wipe", () => wipe(tools, parts));
   await timed("network", () => remakeNetwork(tools, parts));
   const proof = await timed("proof", () => prove(tools, te, parts));
@@ -93,7 +93,7 @@ async function runReset(
       (error: unknown) => record.write("certificate-file", { why: describeError(error) }),
     );
     record.write("certificate", { epoch: te.epoch, durationMs: certificate.durationMs });
-    await tools.filesComplete(record.lease, record.epoch);
+    await tools.filesComplete(record.grant);
   }
   return certificate;
 }

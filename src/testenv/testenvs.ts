@@ -40,6 +40,7 @@ import type { Provision } from "./provision.ts";
 import { makeRackFolders, openRack } from "./rack.ts";
 import type { RackTools, RuleBook } from "./rack.ts";
 import { testenvRecords } from "./record.ts";
+import type { RecordedGrant } from "./recorder/recorder.ts";
 import { openRecorder } from "./recorder/recorder.ts";
 import { openRegistry } from "./registry.ts";
 import type { Registry } from "./registry.ts";
@@ -172,7 +173,7 @@ async function openInner(options: TestenvsOptions) {
   const recorder = await openRecorder(folders.recorder, clock);
   const { broker } = options;
   const recorderRoot = folders.recorder;
-  const upload = openUpload({ broker, recorder, recorderRoot, clock, log });
+  const upload = openUpload({ broker, hostName: config.name, recorder, recorderRoot, clock, log });
   const partsOf = partsIn(options);
   const registry: Registry = openRegistry(partsOf, (te) => rack.record(te));
   const power = openPower(hypervisor.domains);
@@ -231,8 +232,7 @@ async function openInner(options: TestenvsOptions) {
 function workOf(options: TestenvsOptions, inner: Inner, reports: Reports): ActorWork {
   const { rack, tools, recorder, upload, registry, watch } = inner;
   const { certificateKey, clock } = options;
-  const filesComplete = (lease: string, epoch: number): Promise<void> =>
-    upload.send(lease, epoch, clock.wallMs());
+  const filesComplete = (grant: RecordedGrant): Promise<void> => upload.send(grant, clock.wallMs());
   return {
     wantPass: options.wantPass,
     report: (te) => reports.changed(te.number),

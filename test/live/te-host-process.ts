@@ -67,9 +67,7 @@ export async function playBroker(
   });
   const server: Server = createServer((request, response) => {
     const [, lease = "", name = ""] =
-      /^\/v1\/hosts\/leases\/([^/]+)\/files\/([^/?]+)(?:\?epoch=[0-9]+)?$/.exec(
-        request.url ?? "",
-      ) ?? [];
+      /^\/v1\/hosts\/leases\/([^/]+)\/files\/([^/?]+)(?:\?.*)?$/.exec(request.url ?? "") ?? [];
     void readText(request, 1e9).then((text) => {
       files.set(`${lease}/${name}`, text);
       response.writeHead(204).end();

@@ -204,6 +204,11 @@ export function openScriptedHost(options: {
     say,
     /** Says of the rack what the test made of it. */
     report: (number: number) => report(racks[number - 1]!),
+    /** It lived through so many leases, of which this broker knows nothing. */
+    raise(number: number, epoch: number): void {
+      const rack = racks[number - 1]!;
+      Object.assign(rack, { epoch, certificate: prove(number, epoch, null) });
+    },
     /** What was wanted of its racks, in its order. */
     wanted: () => heard.flatMap((message) => (message.kind === "wanted" ? [message.wanted] : [])),
     get connected() {

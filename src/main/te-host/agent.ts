@@ -29,7 +29,7 @@ import { openNodes } from "../../nodehost/nodes.ts";
 import type { Nodes } from "../../nodehost/nodes.ts";
 import { dialBroker } from "../../session/broker-session.ts";
 import type { BrokerSession, FromHost } from "../../session/session-port.ts";
-import { openSqliteStore } from "../../store/store.ts";
+import { openRoomyStore } from "../../store/room.ts";
 import type { Store } from "../../store/store.ts";
 import { carve } from "../../testenv/carve.ts";
 import { consoleSockets, openTestenvs } from "../../testenv/testenvs.ts";
@@ -71,7 +71,8 @@ type Parts = {
 export async function openAgent(options: AgentOptions): Promise<void> {
   const { cell, config, scope, log } = options;
   const folder = join(cell.state, "te");
-  const store = scope.own(await openSqliteStore(join(folder, "te-host.db")));
+  const { store, keepRoom } = await openRoomyStore(join(folder, "te-host.db"));
+  scope.own(store);
   const identity = await openIdentity(store, join(folder, "keys"));
   const world = await enterWorld(store);
   const hypervisor = scope.own(
@@ -91,7 +92,18 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     else early.push(message);
   };
   const troubles = openTroubles({ log, wallMs: () => hostClock.wallMs() });
-  const given = { store, identity, hypervisor, images, world: world.id, troubles, send };
+  const keepOwnRoom = roomKeeper(keepRoom, troubles);
+  await keepOwnRoom();
+  const given = {
+    store,
+    keepOwnRoom,
+    identity,
+    hypervisor,
+    images,
+    world: world.id,
+    troubles,
+    send,
+  };
   const parts = await openParts(options, given);
   scope.own(parts.testenvs);
   scope.own(parts.nodes);
@@ -136,6 +148,7 @@ async function openParts(
   options: AgentOptions,
   given: {
     store: Store;
+    keepOwnRoom: () => Promise<void>;
     identity: Identity;
     hypervisor: Hypervisor;
     images: ImageStore;
@@ -204,6 +217,7 @@ async function openParts(
     hypervisor,
     parts: [testenvs.provision, nodes],
     after: async () => {
+      await given.keepOwnRoom();
       await testenvs.keepConsolesSmall();
       await collectImages(images, cell.state, [testenvs, nodes, builds], log);
     },
@@ -211,6 +225,16 @@ async function openParts(
     log: log.child({ component: "passes" }),
   });
   return { hypervisor, identity, images, testenvs, nodes, builds, passes };
+}
+
+/** Its failure is a trouble that health shows: the next pass tries again. */
+function roomKeeper(keepRoom: () => Promise<void>, troubles: Troubles): () => Promise<void> {
+  const what = "room for this host's own record";
+  return () =>
+    keepRoom().then(
+      () => troubles.end(what),
+      (error: unknown) => troubles.begin(what, describeError(error)),
+    );
 }
 
 /** What happens on the host reaches the parts that care. */

@@ -2,9 +2,9 @@
  * The flight recorder, one folder a grant (H-11.1): `timeline.jsonl`, a line a fact in order,
  * and beside it consoles and certificate, put there by the reset. Begins at `prepare`, ends
  * after the proof; kept a while for whoever asks late. No secret is ever written to it (H-11.4).
- * Its key is lease and epoch: a lease that was put back to the queue may come to this host again,
- * to another rack or to the same one, and each time is a record of its own. A line that cannot be
- * written is lost and counted, never in the way of what it tells of.
+ * Its key is the grant: lease, TE and epoch. A lease that was put back to the queue may come to
+ * this host again, to another rack or to the same one, and each time is a record of its own. A
+ * line that cannot be written is lost and counted, never in the way of what it tells of.
  */
 import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
@@ -15,9 +15,15 @@ import type { Clock } from "../../base/clock.ts";
 import { isUuid } from "../../base/ids.ts";
 import { limits } from "../../base/limits.ts";
 
-export type LeaseRecord = {
+/** One time that a lease had a rack of this host. */
+export type RecordedGrant = {
   readonly lease: string;
+  readonly testenv: number;
   readonly epoch: number;
+};
+
+export type LeaseRecord = {
+  readonly grant: RecordedGrant;
   readonly folder: string;
   /** Appends one fact; `kind` as te-host.md H-11.2 names them. */
   write(kind: string, facts: object, machine?: string): void;
@@ -27,8 +33,8 @@ export type LeaseRecord = {
 
 export type Recorder = {
   /** The record of a grant, begun or found again. */
-  open(lease: string, testenv: number, epoch: number): LeaseRecord;
-  folder(lease: string, epoch: number): string;
+  open(grant: RecordedGrant): LeaseRecord;
+  folder(grant: RecordedGrant): string;
   /** Removes the oldest beyond `limits.recordedLeases`. */
   prune(): Promise<void>;
 };
@@ -36,17 +42,14 @@ export type Recorder = {
 export async function openRecorder(root: string, clock: Clock): Promise<Recorder> {
   await mkdir(root, { recursive: true, mode: 0o700 });
   const open = new Map<string, LeaseRecord>();
-  const folder = (lease: string, epoch: number): string => {
-    assert(isUuid(lease) && Number.isSafeInteger(epoch), "not a lease and its epoch");
-    return join(root, grantName(lease, epoch));
-  };
+  const folder = (grant: RecordedGrant): string => join(root, grantName(grant));
   return {
     folder,
-    open(lease, testenv, epoch) {
-      const name = grantName(lease, epoch);
+    open(grant) {
+      const name = grantName(grant);
       const known = open.get(name);
       if (known) return known;
-      const made = openRecord(folder(lease, epoch), { lease, testenv, epoch }, clock);
+      const made = openRecord(folder(grant), grant, clock);
       open.set(name, made);
       return made;
     },
@@ -69,22 +72,20 @@ export async function openRecorder(root: string, clock: Clock): Promise<Recorder
   };
 }
 
-/** `<lease>.<epoch>`: the name of a grant's folder. */
-function grantName(lease: string, epoch: number): string {
-  return `${lease}.${epoch}`;
+/** `<lease>.<TE>.<epoch>`: the name of a grant's folder. */
+export function grantName({ lease, testenv, epoch }: RecordedGrant): string {
+  assert(isUuid(lease), "not a lease id");
+  return `${lease}.${testenv}.${epoch}`;
 }
 
-export function grantOfName(name: string): { lease: string; epoch: number } | undefined {
-  const [lease = "", epoch = "", ...more] = name.split(".");
-  if (!isUuid(lease) || !/^[0-9]{1,15}$/.test(epoch) || more.length > 0) return undefined;
-  return { lease, epoch: Number(epoch) };
+export function grantOfName(name: string): RecordedGrant | undefined {
+  const [lease = "", testenv = "", epoch = "", ...more] = name.split(".");
+  const numbers = /^[0-9]{1,3}$/.test(testenv) && /^[0-9]{1,15}$/.test(epoch);
+  if (!isUuid(lease) || !numbers || more.length > 0) return undefined;
+  return { lease, testenv: Number(testenv), epoch: Number(epoch) };
 }
 
-function openRecord(
-  folder: string,
-  of: { lease: string; testenv: number; epoch: number },
-  clock: Clock,
-): LeaseRecord {
+function openRecord(folder: string, of: RecordedGrant, clock: Clock): LeaseRecord {
   const path = join(folder, "timeline.jsonl");
   const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(0, -1) : [];
   let seq = lines.length;
@@ -114,8 +115,7 @@ function openRecord(
   });
 
   return {
-    lease: of.lease,
-    epoch: of.epoch,
+    grant: of,
     folder,
     write(kind, facts, machine) {
       if (full || !existsSync(folder)) return;
@@ -135,10 +135,6 @@ function openRecord(
 }
 
 /** Makes the folder of a grant that begins. */
-export async function makeRecordFolder(
-  recorder: Recorder,
-  lease: string,
-  epoch: number,
-): Promise<void> {
-  await mkdir(recorder.folder(lease, epoch), { recursive: true, mode: 0o700 });
+export async function makeRecordFolder(recorder: Recorder, grant: RecordedGrant): Promise<void> {
+  await mkdir(recorder.folder(grant), { recursive: true, mode: 0o700 });
 }

@@ -18,20 +18,19 @@ import type { Endpoint } from "../../base/http-client.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import { backoffMs } from "../../base/retry.ts";
-import { grantOfName } from "./recorder.ts";
-import type { Recorder } from "./recorder.ts";
+import { grantName, grantOfName } from "./recorder.ts";
+import type { RecordedGrant, Recorder } from "./recorder.ts";
 
 const stateSchema = z.strictObject({
   endedAtMs: z.number(),
   /** Size of each file as it arrived: one that has grown since goes again. */
   arrived: z.record(z.string(), z.int()),
 });
-type Grant = { readonly lease: string; readonly epoch: number };
 type UploadState = z.output<typeof stateSchema>;
 
 export type Upload = AsyncDisposable & {
   /** The lease is over (since `endedAtMs`): sends what its folder holds, and what comes later. */
-  send(lease: string, epoch: number, endedAtMs: number): Promise<void>;
+  send(grant: RecordedGrant, endedAtMs: number): Promise<void>;
   /** Takes up what an earlier process had not uploaded. */
   resume(): Promise<void>;
 };
@@ -40,6 +39,8 @@ const sendable = /^(?:timeline\.jsonl|certificate\.json|console-[A-Za-z0-9-]+\.l
 
 export function openUpload(options: {
   readonly broker: Endpoint;
+  /** As the broker knows it: a TE's id begins with it. */
+  readonly hostName: string;
   readonly recorder: Recorder;
   readonly recorderRoot: string;
   readonly clock: Clock;
@@ -65,7 +66,7 @@ export function openUpload(options: {
   /** `name`: of the grant's folder. */
   async function deliver(name: string): Promise<void> {
     const grant = grantOfName(name)!;
-    const folder = recorder.folder(grant.lease, grant.epoch);
+    const folder = recorder.folder(grant);
     for (let tries = 1; !stop.signal.aborted; tries++) {
       again.delete(name);
       const state = await stateOf(name, folder);
@@ -83,7 +84,11 @@ export function openUpload(options: {
   }
 
   /** True: the broker will never take them. */
-  async function sendAll(grant: Grant, folder: string, state: UploadState): Promise<boolean> {
+  async function sendAll(
+    grant: RecordedGrant,
+    folder: string,
+    state: UploadState,
+  ): Promise<boolean> {
     const names = (await readdir(folder)).filter((name) => sendable.test(name)).sort();
     for (const name of names) {
       const { size } = await stat(join(folder, name));
@@ -95,14 +100,21 @@ export function openUpload(options: {
       }
       if (status >= 300) throw new Error(`HTTP ${status}`);
       state.arrived[name] = size;
-      await keepState(`${grant.lease}.${grant.epoch}`, folder, state).catch(() => undefined);
+      await keepState(grantName(grant), folder, state).catch(() => undefined);
     }
     return false;
   }
 
-  async function put(grant: Grant, name: string, path: string, size: number): Promise<number> {
+  async function put(
+    grant: RecordedGrant,
+    name: string,
+    path: string,
+    size: number,
+  ): Promise<number> {
     if (size > limits.leaseFileBytes) return 204; // bounded where it was written; never sent
-    const place = `/v1/hosts/leases/${grant.lease}/files/${name}?epoch=${grant.epoch}`;
+    const te = encodeURIComponent(`${options.hostName}:${grant.testenv}`);
+    const of = `te=${te}&epoch=${grant.epoch}`;
+    const place = `/v1/hosts/leases/${grant.lease}/files/${name}?${of}`;
     const response = await open(options.broker, place, {
       method: "PUT",
       // a file that grows meanwhile is sent as long as it was
@@ -131,9 +143,9 @@ export function openUpload(options: {
   }
 
   return {
-    async send(lease, epoch, endedAtMs) {
-      const name = `${lease}.${epoch}`;
-      const folder = recorder.folder(lease, epoch);
+    async send(grant, endedAtMs) {
+      const name = grantName(grant);
+      const folder = recorder.folder(grant);
       const known = await stateOf(name, folder).catch(() => undefined);
       if (!known) {
         await keepState(name, folder, { endedAtMs, arrived: {} }).catch((error: unknown) => {
