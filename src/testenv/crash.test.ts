@@ -492,6 +492,60 @@ test("H-8.5 the proof finds what a step left behind", async () => {
   }
 });
 
+/** Fields of the certificate, and what somebody did past us between the steps and the proof. */
+const planted: [string, (host: Host) => void, RegExp][] = [
+  ["media", (host) => void (seedOf(host).media = ["/evil.iso"]), /evil\.iso in its drive/],
+  ["bootDevice", (host) => spoilBoot(host), /boots from cdrom/],
+  ["nvram", (host) => void (seedOf(host).nvram = "/x.fd"), /has an NVRAM/],
+  ["definition", (host) => void (seedOf(host).unlike = ["nics"]), /has another nics/],
+  ["disks.overlayNew", (host) => oldDisk(host), /is the last lease's/],
+  ["disks.base", (host) => spoilDisk(host, { base: "/seed" }), /is not empty/],
+  ["disks.overlayBytes", (host) => spoilDisk(host, { bytes: 5e8 }), /has data/],
+  ["credentials.sshKeys, probe.oldSshKey", (host) => void host.keys.set(1, "x"), /ssh key is left/],
+];
+const seedOf = (host: Host) => [...host.world.domains.values()][0]!;
+function spoilBoot(host: Host): void {
+  Object.assign(seedOf(host), { boot: ["cdrom", "hd"], unlike: ["boot"] });
+}
+function spoilDisk(host: Host, change: { base?: string; bytes?: number }): void {
+  const { path } = parts().seed.disk;
+  host.world.disks.set(path, { ...host.world.disks.get(path)!, ...change });
+}
+let kept: string | undefined;
+/** The file of before the reset is put back in the place of the new one. */
+function oldDisk(host: Host): void {
+  const { path } = parts().seed.disk;
+  host.world.disks.set(path, { ...host.world.disks.get(path)!, identity: kept! });
+}
+
+test.each(planted)(
+  "H-8.2 H-8.5 a planted defect in %s: no certificate is given",
+  async (_field, plant, told) => {
+    const host = newHost();
+    await makeReady(host);
+    kept = host.world.disks.get(parts().seed.disk.path)!.identity;
+    const late = (call: string): boolean => (
+      call === "bridges.remakePrivate done" && plant(host),
+      false
+    );
+    const agent = await startAgent(host, { fails: late });
+    await agent.actor.post({ kind: "order-reset" });
+    await settle(host, agent, ["faulty", "quarantined", "ready"]);
+    expect(stateOf(host)).not.toBe("ready");
+    expect(host.told.map(({ detail }) => detail).join()).toMatch(told);
+    await agent.actor.close();
+  },
+);
+
+test("H-8.2 a certificate says what nobody looked at", async () => {
+  const host = newHost();
+  await makeReady(host);
+  const phase = host.record?.phase;
+  const certificate = phase?.state === "ready" ? phase.certificate : undefined;
+  expect(certificate).toMatchObject({ notChecked: ["probe.login"], media: "empty", nvram: null });
+  expect(certificate?.["disks"]).toMatchObject([{ overlayNew: true, base: null }, {}, {}]);
+});
+
 function spoilBridge(host: Host): void {
   host.world.bridges.set("brbm1", { exists: true, ports: ["x"], flows: "default", addresses: 0 });
 }
