@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { systemClock } from "../../src/base/clock.ts";
+import { RackyardError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
@@ -76,7 +77,12 @@ async function openBroker(more: Partial<HostSessionsHandler> = {}, authorise = (
   return { sessions, heard, seen, path };
 }
 
-function dial(path: string, hostId = HOST, first = 1) {
+function dial(
+  path: string,
+  hostId = HOST,
+  first = 1,
+  onRefused: (kind: string, why: string) => void = () => undefined,
+) {
   const heard: ToHost[] = [];
   let number = first - 1;
   let welcomes = 0;
@@ -85,6 +91,7 @@ function dial(path: string, hostId = HOST, first = 1) {
     log: silentLog,
     clock: systemClock,
     random: systemRandom,
+    onRefused,
     handler: {
       hello: (sessionNumber) => Promise.resolve(hello(sessionNumber, hostId)),
       nextSessionNumber: () => Promise.resolve(++number),
@@ -243,6 +250,50 @@ test("lease.md §6 a message that fails to be recorded is not acknowledged and c
   await until(() => recorded.length >= 2, { ...soon, what: "both messages" });
   await until(() => host.session.connected, { ...soon, what: "the session" });
   expect(recorded.slice(-2)).toEqual([nodeGone(1), nodeGone(2)]);
+});
+
+test("lease.md §6 what waits to tell of a TE is told once, as it is by then; a hello makes it old", async () => {
+  const broker = await openBroker();
+  const network = await openNetwork(broker.path, 1_000_000);
+  const host = dial(network.path);
+  // before there is a session at all: the hello tells all of it
+  host.session.send(gone(1));
+  host.session.send(nodeGone(1));
+  host.session.send(gone(1));
+  host.session.send(gone(2));
+  await until(() => host.session.connected, { ...soon, what: "the session" });
+  host.session.send(nodeGone(2));
+  await until(() => broker.heard.length >= 2, { ...soon, what: "what still counts" });
+  const told = broker.heard.map((message) => message.kind);
+  expect(told.filter((kind) => kind === "node-gone")).toHaveLength(2);
+  expect(told.filter((kind) => kind === "testenv").length).toBeLessThanOrEqual(2);
+});
+
+test("lease.md §6 the broker of another version refuses a message: the host hears why, and it is not sent for ever", async () => {
+  const broker = await openBroker({
+    onMessage(_host, message) {
+      broker.heard.push(message);
+      return message.kind === "image-ready"
+        ? Promise.reject(new RackyardError("not-supported-yet", "no such images here"))
+        : Promise.resolve();
+    },
+  });
+  const refused: string[] = [];
+  const host = dial(broker.path, HOST, 1, (kind, why) => refused.push(`${kind}: ${why}`));
+  await until(() => host.session.connected, { ...soon, what: "the session" });
+  const report = { name: "n", recipe: "r", digest: "d", sizeBytes: 1, builtAt: "t" };
+  host.session.send({ kind: "image-ready", report });
+  host.session.send(nodeGone(1));
+  await until(() => refused.length === 1 && broker.heard.length === 2, {
+    ...soon,
+    what: "the refusal, and the message behind it",
+  });
+  expect(refused[0]).toContain("no such images here");
+  broker.sessions.drop(HOST, "begin anew");
+  await until(() => host.welcomes() === 2, { ...soon, what: "a second session" });
+  host.session.send(nodeGone(2));
+  await until(() => broker.heard.length === 3, { ...soon, what: "the next message" });
+  expect(broker.heard.filter(({ kind }) => kind === "image-ready")).toHaveLength(1);
 });
 
 test("lease.md §6 the same host UUID twice is refused, the first one stays", async () => {
