@@ -133,7 +133,41 @@ test("H-1.14 H-6.4 a grant takes no longer than 300 ms; its key opens the gate, 
   await giveBack(lease);
 });
 
-test("H-7.4 H-7.5 copyseed takes a bootable image, and refuses what is dangerous", async () => {
+test("H-6.1 H-6.2 H-6.3 an sshd of our own, and no shell behind it: no words, no subsystem, no tunnel", async () => {
+  const lease = await lend();
+  const args = (...more: string[]): string[] => [...more, ...sshArgs(lease.target, "virsh list")];
+  const outcome = (words: readonly string[]): Promise<CommandResult> =>
+    run("ssh", words, { accept: "any", timeoutMs: 60_000 });
+  // its host key is the one of the TE data, its account the TE's
+  expect((await outcome(args())).exitCode).toBe(0);
+  const stranger = { ...lease.target, user: "root" };
+  expect((await outcome(sshArgs(stranger, "virsh list"))).exitCode).toBe(255);
+  for (const words of [
+    "virsh list; id",
+    "virsh list && id",
+    "virsh list | cat",
+    "$(id)",
+    "`id`",
+    "virsh list > /tmp/x",
+    "sh -c id",
+    "te-shell --lease x --epoch 1",
+    "/bin/sh",
+  ]) {
+    expect(await gate(lease, words), words).toMatchObject({
+      exitCode: 1,
+      stdout: "",
+      stderr: "Unknown command\n",
+    });
+  }
+  const sftp = await outcome(["-s", ...sshArgs(lease.target, "sftp")]);
+  expect(sftp.exitCode).not.toBe(0);
+  expect(sftp.stdout).toBe("");
+  const tunnel = await outcome(args("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22"));
+  expect(tunnel.exitCode).toBe(255);
+  await giveBack(lease);
+});
+
+test("H-7.4 H-7.5 H-11.2 copyseed takes a bootable image, and refuses what is dangerous", async () => {
   const lease = await lend();
   const evil = join(host.state, "evil.qcow2");
   await run("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", guest.disk, evil]);
