@@ -249,12 +249,13 @@ function fileRoutes(leases: LeaseViews): Route[] {
       summary: "A host brings a file of a lease home",
       access: { kind: "socket" },
       params: schemas.leaseFileParams,
+      query: schemas.hostFileQuery,
       answer: { status: 204, description: "kept" },
-      handle: ({ params, request }) => {
+      handle: ({ params, query, request }) => {
         if (Number(request.headers["content-length"] ?? 0) > limits.leaseFileBytes) {
           fail("too-large", `a file may have ${limits.leaseFileBytes} bytes at most`);
         }
-        return leases.storeFile(params.id, params.name, request);
+        return leases.storeFile(params.id, { ...query, name: params.name }, request);
       },
     }),
   ];

@@ -25,6 +25,7 @@ import {
   certificateSchema,
   hostViewSchema,
   testenvDataSchema,
+  epochSchema,
   testenvIdSchema,
   testenvViewSchema,
 } from "../model/testenv.ts";
@@ -156,6 +157,8 @@ export const leaseFileParams = z.strictObject({
   id: z.uuid(),
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/, "must be a plain file name"),
 });
+/** Whose file it is: the grant that the host had. */
+export const hostFileQuery = z.strictObject({ te: testenvIdSchema, epoch: epochSchema });
 export const consoleParams = z.strictObject({
   id: testenvIdSchema,
   machine: z.string().regex(/^[a-z0-9-]{1,63}$/, "must be a machine's name"),

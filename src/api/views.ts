@@ -47,7 +47,11 @@ export type LeaseViews = {
   /** Path of a file that was brought home (lease.md §6). */
   filePath(id: string, name: string): Promise<string>;
   /** A host brings a file home; `host` is proven by the session's key or by the socket. */
-  storeFile(id: string, name: string, body: IncomingMessage): Promise<void>;
+  storeFile(
+    id: string,
+    file: { te: string; epoch: string; name: string },
+    body: IncomingMessage,
+  ): Promise<void>;
 };
 
 export type FleetViews = {

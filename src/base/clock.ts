@@ -34,6 +34,23 @@ export const systemClock: Clock = {
   },
 };
 
+/** A pause on this clock; ends early by throwing the signal's reason. */
+export async function pauseOn(
+  clock: Pick<Clock, "after">,
+  ms: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  signal?.throwIfAborted();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = clock.after(ms, resolve);
+  const end = (): void => resolve();
+  signal?.addEventListener("abort", end, { once: true });
+  await promise;
+  signal?.removeEventListener("abort", end);
+  timer.cancel();
+  signal?.throwIfAborted();
+}
+
 /** RFC 3339 in UTC with milliseconds, as every `…At` of the API. */
 export function isoTime(wallMs: number): string {
   return new Date(wallMs).toISOString();

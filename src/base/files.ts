@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { fail } from "./errors.ts";
+import { fail, isRackyardError } from "./errors.ts";
 
 /** Replaces a file atomically; durable when it returns. */
 export async function writeFileAtomic(
@@ -62,6 +62,15 @@ export async function processStart(pid: number): Promise<string | undefined> {
 export function spaceError(path: string, error: unknown): unknown {
   if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
   return fail("no-space", `no space left for ${path}`, { cause: error });
+}
+
+/** Whether a full disk is the reason, whoever found it so: a call of ours, SQLite, or a program. */
+export function isNoSpace(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (isRackyardError(error, "no-space")) return true;
+  if ((error as NodeJS.ErrnoException).code === "ENOSPC") return true;
+  // what programs print of ENOSPC; children run with LANG=C.UTF-8
+  return error.message.includes("No space left on device") || isNoSpace(error.cause);
 }
 
 /** The path, or the nearest directory above it that is there: whose file system it will have. */

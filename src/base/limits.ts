@@ -80,6 +80,14 @@ export const limits = {
   /** A host that does not answer `prepare`: the TE is faulty for this waiter. */
   prepareMs: 15_000,
 
+  /** A TE's record that cannot be written is tried again after so long, with back-off. */
+  recordRetryFirstMs: 50,
+  recordRetryLastMs: 2_000,
+  /** A fence that does not stand is raised again: soon, because a dead lease's key may be alive. */
+  fenceRetryFirstMs: 20,
+  fenceRetryLastMs: 1_000,
+  /** A report does not wait longer for the hypervisor to say which machines are on. */
+  reportPowerMs: 250,
   /** What a reset and a preparation take together, about: for predicted starts. */
   leaseTurnMs: 3_000,
   /** Events in the broker's mailbox; a fuller one refuses, so that none waits for long. */
@@ -103,6 +111,11 @@ export const limits = {
   holderSilenceMs: 90_000,
   /** One long poll of a holder, well under its TTL. */
   holderPollMs: 15_000,
+
+  /** Free pages that a store keeps where others fill its disk: about 4,000 steps of lives. */
+  storeRoomBytes: 4 * 1024 * 1024,
+  /** What such a store gives up when it cannot be opened: its log, its index, some steps. */
+  storeReserveBytes: 2 * 1024 * 1024,
 
   // --- session between broker and host
   /** A recipe of 1 MiB in base64 with its envelope fits; more is no message of ours. */

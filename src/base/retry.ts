@@ -2,6 +2,8 @@
  * Trying again, where the caller says so: exponential pauses with jitter, bounded in tries, or
  * until the world is well again. Not for everything: a reconciler's next pass is its retry.
  */
+import { pauseOn } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import { describeError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { systemRandom } from "./random.ts";
@@ -34,6 +36,8 @@ export async function retry<T>(
     worth?: (error: unknown) => boolean;
     /** Hears of each failure that is tried again. */
     onFailure?: (error: unknown, failures: number) => void;
+    /** Whose timers the pauses are, where time may be simulated. */
+    clock?: Pick<Clock, "after">;
   },
 ): Promise<T> {
   for (let number = 1; ; number++) {
@@ -44,7 +48,10 @@ export async function retry<T>(
       options.signal?.throwIfAborted();
       if (number >= options.tries || options.worth?.(error) === false) throw error;
       options.onFailure?.(error, number);
-      await pause(backoffMs(number, options.firstMs, options.lastMs), options.signal);
+      const ms = backoffMs(number, options.firstMs, options.lastMs);
+      await (options.clock
+        ? pauseOn(options.clock, ms, options.signal)
+        : pause(ms, options.signal));
     }
   }
 }
@@ -63,6 +70,7 @@ export async function untilDone<T>(
     readonly firstMs?: number;
     readonly lastMs?: number;
     readonly worth?: (error: unknown) => boolean;
+    readonly clock?: Pick<Clock, "after">;
   },
 ): Promise<T> {
   const { troubles } = options;

@@ -32,14 +32,16 @@ export const disks: Disks = {
     });
     if (!file) return null;
     try {
-      const { blocks } = await file.stat();
+      const { blocks, dev, ino, birthtimeNs } = await file.stat({ bigint: true });
+      const identity = `${dev}:${ino}:${birthtimeNs}`;
+      const bytes = Number(blocks) * 512;
       const header = Buffer.alloc(20);
       await file.read(header, 0, 20, 0);
       const name = backingName(header);
-      if (name === undefined) return { bytes: blocks * 512, base: null };
+      if (name === undefined) return { bytes, base: null, identity };
       const text = Buffer.alloc(name.length);
       await file.read(text, 0, name.length, name.at);
-      return { bytes: blocks * 512, base: text.toString("utf8") };
+      return { bytes, base: text.toString("utf8"), identity };
     } finally {
       await file.close();
     }

@@ -3,10 +3,12 @@
  * ours. A start gives the machine's tap a new port number, so that port rules are refreshed
  * before the start is told.
  */
+import { createHash } from "node:crypto";
 import { isRackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { domainDigest, domainXml } from "../libvirt/domain-xml.ts";
 import type { DomainDescription, Flavour } from "../libvirt/domain-xml.ts";
+import { differences, readDefinition } from "../libvirt/domain-look.ts";
 import { openDomainList } from "../libvirt/domain-list.ts";
 import type { DomainList, ListedDomain } from "../libvirt/domain-list.ts";
 import type { LibvirtEvent } from "../libvirt/event-codec.ts";
@@ -49,6 +51,14 @@ export function openDomains(options: DomainsOptions): Domains {
   };
   return {
     list: async () => (await list.read()).map((each) => stateOf(each, options.hostId)),
+    async look(spec) {
+      const xml = await virsh.query("dumpxml", spec.uuid, "--inactive");
+      const found = readDefinition(xml);
+      const unlike = differences(found, readDefinition(domainXml(describe(spec, flavour))));
+      const definition = createHash("sha256").update(xml).digest("hex");
+      const { boot, media, nvram } = found;
+      return { definition, boot, media, nvram, unlike };
+    },
     digest: (spec) => domainDigest(describe(spec, flavour)),
     async define(spec) {
       await virsh.changeByXml(["define"], domainXml(describe(spec, flavour)));

@@ -81,8 +81,23 @@ export type DomainEvent = {
   readonly detail: string;
 };
 
+/** What a definition says when it is looked at, whatever our mark on it says (H-8.2). */
+export type DomainLook = {
+  /** SHA-256 of the definition as it stands there. */
+  readonly definition: string;
+  /** Devices in the order in which the next start tries them. */
+  readonly boot: readonly string[];
+  /** Files in drives for media. */
+  readonly media: readonly string[];
+  readonly nvram: string | null;
+  /** Names of what is otherwise than its spec says. */
+  readonly unlike: readonly string[];
+};
+
 export type Domains = {
   list(): Promise<DomainState[]>;
+  /** Throws `not-found` where there is none. */
+  look(spec: DomainSpec): Promise<DomainLook>;
   /** Digest that `plan` of a domain defined from this spec has. */
   digest(spec: DomainSpec): string;
   define(spec: DomainSpec): Promise<void>;
@@ -114,8 +129,11 @@ export type Disks = {
     sizeBytes: number;
   }): Promise<void>;
   remove(path: string): Promise<void>;
-  /** What lies there: size on disk and backing file; null where there is none. */
-  facts(path: string): Promise<{ bytes: number; base: string | null } | null>;
+  /**
+   * What lies there: size on disk, backing file, and an identity that no other file has or had;
+   * null where there is none.
+   */
+  facts(path: string): Promise<{ bytes: number; base: string | null; identity: string } | null>;
 };
 
 export type BridgeFacts = {

@@ -3,6 +3,7 @@
  * An epoch is a whole number, sent and shown as a string of digits.
  */
 import { z } from "zod";
+import { endReasons } from "./lease.ts";
 
 export const testenvStates = [
   "offline",
@@ -47,16 +48,29 @@ export const certificateSchema = z.looseObject({
 });
 export type Certificate = z.output<typeof certificateSchema>;
 
-/** A TE in `hello`, and whenever something about it changed. */
-export const testenvReportSchema = z.strictObject({
+/**
+ * A TE as its host has it: in `hello`, and whenever something about it changed. A level, not a
+ * step: the latest one is the whole truth, and whatever was said before it may be lost.
+ */
+export const testenvReportSchema = z.object({
   number: z.int().min(1).max(160),
   kind: z.string(),
   labels: z.array(z.string()),
-  state: z.enum(testenvStates),
+  /** `removed`: the host has it no more; its epoch is remembered. */
+  state: z.enum([...testenvStates, "removed"]),
   /** The highest epoch that the host ever saw for this TE (L2). */
   epoch: epochSchema,
-  /** The lease it is in the hands of, or whose reset runs. */
+  draining: z.boolean().default(false),
+  /** The lease it is in the hands of, or whose reset runs, and the epoch that it was granted. */
   lease: z.uuid().nullable(),
+  leaseEpoch: epochSchema.nullable().default(null),
+  /** Of a leased one: the host's deadline, told as wall time (L8). */
+  deadlineAt: z.string().nullable().default(null),
+  /** Since the lease's end: why, and when the fence stood (null: not yet). */
+  ended: z
+    .object({ reason: z.enum(endReasons), fencedAt: z.string().nullable() })
+    .nullable()
+    .default(null),
   machines: z.strictObject({
     count: z.int(),
     memoryMiB: z.int(),

@@ -1,8 +1,9 @@
 /**
  * The host's end of its session with the broker (lease.md §6): dials, says hello, is welcomed,
  * sends what was not acknowledged before and what came since, in order; redials for as long as
- * it lives. Durable messages wait, bounded, while the broker is away; fleeting ones are dropped.
- * A message may arrive twice, never out of order.
+ * it lives. Durable messages wait, bounded, while the broker is away; fleeting ones are dropped,
+ * and so is a report of a TE that a later one, or the hello itself, makes out of date. A message
+ * may arrive twice, and then all that followed it does too.
  */
 import { WebSocket } from "ws";
 import { assert } from "../base/assert.ts";
@@ -13,7 +14,7 @@ import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import { backoffMs } from "../base/retry.ts";
 import { fleetingKinds, toBrokerSchema, toHostSchema } from "../model/session.ts";
-import { closeCodes, openChannel } from "./channel.ts";
+import { closeCodes, openChannel, refuse } from "./channel.ts";
 import type { Channel } from "./channel.ts";
 import { faultsOf } from "./host-sessions.ts";
 import type { BrokerSession, BrokerSessionHandler, FromHost } from "./session-port.ts";
@@ -28,6 +29,8 @@ export type DialOptions = {
   readonly clock: Clock;
   readonly random: Random;
   /** Sent every `limits.heartbeatMs` while connected; default: the user sends its own. */
+  /** The broker, of another version perhaps, will never take a message of this kind. */
+  readonly onRefused?: (kind: string, why: string) => void;
   readonly heartbeat?: () => Extract<FromHost, { kind: "heartbeat" }>;
 };
 
@@ -36,7 +39,10 @@ export function dialBroker(options: DialOptions): BrokerSession {
   /** Durable messages not yet acknowledged, oldest first. */
   const outbox: FromHost[] = [];
   let acknowledged = 0;
+  /** Of `outbox`: how many the present channel has taken. */
+  let taken = 0;
   let channel: Channel | undefined;
+  let welcoming: Promise<void> | undefined;
   let welcomed = false;
   let failures = 0;
   let closed = false;
@@ -78,14 +84,22 @@ export function dialBroker(options: DialOptions): BrokerSession {
         receive: (raw) => receive(mine, raw),
         acknowledged(seq) {
           outbox.splice(0, seq - acknowledged);
+          taken -= seq - acknowledged;
           acknowledged = seq;
           failures = 0;
+        },
+        refused(seq, why) {
+          const message = outbox[seq - acknowledged - 1];
+          log.error({ message: message?.kind, why }, "the broker does not take a message");
+          options.onRefused?.(message?.kind ?? "", why);
         },
         closed(reason) {
           impatience.cancel();
           heart?.cancel();
           channel = undefined;
           welcomed = false;
+          welcoming = undefined;
+          taken = 0;
           again(reason);
         },
       },
@@ -103,6 +117,8 @@ export function dialBroker(options: DialOptions): BrokerSession {
 
   async function sayHello(mine: Channel): Promise<void> {
     const number = await handler.nextSessionNumber();
+    // It tells of every TE as it is from now on; what waits to tell of them is older.
+    drop((message) => message.kind === "testenv");
     const hello = await handler.hello(number);
     check(hello);
     mine.send(hello);
@@ -110,22 +126,33 @@ export function dialBroker(options: DialOptions): BrokerSession {
 
   async function receive(mine: Channel, raw: unknown): Promise<void> {
     const parsed = toHostSchema.safeParse(raw);
-    if (!parsed.success) return fail("bad-request", `not understood: ${faultsOf(parsed.error)}`);
+    if (!parsed.success) return refuse(`not understood: ${faultsOf(parsed.error)}`);
     const message = parsed.data;
     if (message.kind !== "welcome") {
-      if (!welcomed) fail("bad-request", `${message.kind} before welcome`);
+      if (!welcoming) return fail("unavailable", `${message.kind} before welcome`);
+      // In the order in which they came; once it is over each is taken in the turn it comes in.
+      if (!welcomed) await welcoming;
       return handler.onMessage(message);
     }
-    if (welcomed) fail("bad-request", "a second welcome in one session");
-    await handler.onWelcome(message);
+    if (welcoming) return fail("unavailable", "a second welcome in one session");
+    welcoming = handler.onWelcome(message);
+    await welcoming;
     if (!mine.open) return undefined;
     welcomed = true;
     // Else only an acknowledgement shows that the broker takes what waits.
     if (outbox.length === 0) failures = 0;
     acknowledged = 0;
     for (const waiting of outbox) mine.send(waiting);
+    taken = outbox.length;
     beat();
     return undefined;
+  }
+
+  /** Of what the channel has not taken yet. */
+  function drop(outdated: (message: FromHost) => boolean): void {
+    for (let at = outbox.length - 1; at >= taken; at--) {
+      if (outdated(outbox[at]!)) outbox.splice(at, 1);
+    }
   }
 
   function beat(): void {
@@ -143,9 +170,15 @@ export function dialBroker(options: DialOptions): BrokerSession {
         if (channel && welcomed) channel.send(message);
         return;
       }
+      if (message.kind === "testenv") {
+        const { number } = message.report;
+        drop((other) => other.kind === "testenv" && other.report.number === number);
+      }
       if (outbox.length >= limits.sessionBacklog) overflow();
       outbox.push(message);
-      if (channel && welcomed) channel.send(message);
+      if (!channel || !welcomed) return;
+      channel.send(message);
+      taken = outbox.length;
     },
     get connected() {
       return welcomed && (channel?.open ?? false);
@@ -167,6 +200,7 @@ export function dialBroker(options: DialOptions): BrokerSession {
   function overflow(): void {
     log.error({ messages: outbox.length }, "too many messages wait for the broker: all dropped");
     outbox.length = 0;
+    taken = 0;
     acknowledged = 0;
     channel?.close(closeCodes.failed, "backlog");
   }

@@ -6,23 +6,33 @@
  *     { "seq": 7, "message": { "kind": … } }    durable
  *     { "message": { "kind": … } }              fleeting (model/session.ts fleetingKinds)
  *     { "ack": 7 }                              all up to 7 are recorded
+ *     { "ack": 8, "refused": "why" }            so it is, and 8 itself will never be taken
  *
- * A frame that is none of these, or a handler that fails, ends the channel with a reason; what
- * was not acknowledged is its user's to send again on the next one.
+ * Messages are handed over in their order and one does not wait for another's record: what comes
+ * together can be recorded together. Acknowledged is what all before it is, too. One that cannot be
+ * understood, or is against the rules, is refused by itself. A frame that is none of these, or a
+ * handler that fails otherwise, ends the channel with a reason; what was not acknowledged is its
+ * user's to send again on the next one.
  */
 import { WebSocket } from "ws";
 import type { RawData } from "ws";
 import type { Clock, Timer } from "../base/clock.ts";
-import { describeError } from "../base/errors.ts";
+import { describeError, fail, isRackyardError } from "../base/errors.ts";
+import type { ErrorCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { fleetingKinds, frameSchema } from "../model/session.ts";
 
 export type ChannelUser = {
-  /** Resolving acknowledges a durable message. */
+  /**
+   * Resolving acknowledges a durable message. A RackyardError of `refusals` refuses it for good;
+   * any other failure ends the channel.
+   */
   receive(message: unknown): Promise<void>;
   /** All sent messages up to this number are recorded by the peer. */
   acknowledged(seq: number): void;
+  /** The peer will never take this message; the channel goes on. */
+  refused(seq: number, why: string): void;
   /** Once, at the end; nothing is received after it. */
   closed(reason: string): void;
 };
@@ -40,7 +50,23 @@ export type Channel = {
 export const closeCodes = { normal: 1000, protocol: 1002, refused: 1008, failed: 1011 } as const;
 export type CloseCode = (typeof closeCodes)[keyof typeof closeCodes];
 
-type Received = { readonly seq: number; readonly message: unknown };
+type Received = {
+  readonly seq: number;
+  readonly message: unknown;
+  state: "waits" | "handled" | "done" | "refused";
+  why: string;
+};
+
+/** Codes of failures that another try of the same message would meet again. */
+const refusals: readonly ErrorCode[] = ["bad-request", "not-supported-yet"];
+
+/** A message that cannot be taken, now or later. */
+export function refuse(why: string): never {
+  return fail("bad-request", why);
+}
+
+/** Characters of a refusal: the peer logs it. */
+const REFUSAL_LENGTH = 500;
 
 /** Takes an open socket over. It pings the peer, and ends when the peer has long been silent. */
 export function openChannel(
@@ -55,8 +81,9 @@ export function openChannel(
   let ending = "";
   let heardMs = clock.monoMs();
   let watch: Timer;
+  /** What came and is not acknowledged yet, in its order. */
   const inbox: Received[] = [];
-  let handling = false;
+  let answering = false;
 
   const write = (frame: object): void => {
     if (open && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
@@ -97,20 +124,43 @@ export function openChannel(
     });
   };
 
-  async function handleAll(): Promise<void> {
-    handling = true;
-    for (let next = inbox.shift(); next; next = inbox.shift()) {
-      try {
-        await user.receive(next.message);
-      } catch (error) {
-        log.warn({ error: describeError(error) }, "a message was not taken: the session ends");
-        close(closeCodes.failed, describeError(error));
-        break;
-      }
-      if (next.seq > 0) write({ ack: next.seq });
-      if (socket.isPaused && inbox.length < limits.sessionInbox / 2) socket.resume();
+  function handle(one: Received): void {
+    one.state = "handled";
+    user.receive(one.message).then(
+      () => settle(one, "done", ""),
+      (error: unknown) => {
+        if (!open) return;
+        const why = describeError(error);
+        if (isRackyardError(error) && refusals.includes(error.code)) {
+          log.warn({ error: why }, "a message was refused");
+          return settle(one, "refused", why);
+        }
+        log.warn({ error: why }, "a message was not taken: the session ends");
+        close(closeCodes.failed, why);
+      },
+    );
+  }
+
+  function settle(one: Received, state: "done" | "refused", why: string): void {
+    one.state = state;
+    one.why = why;
+    if (answering) return;
+    answering = true;
+    // What is recorded in one transaction resolves in one turn, and is acknowledged in one frame.
+    queueMicrotask(answer);
+  }
+
+  function answer(): void {
+    answering = false;
+    let recorded = 0;
+    while (inbox[0]?.state === "done" || inbox[0]?.state === "refused") {
+      const { seq, state, why } = inbox.shift()!;
+      if (seq === 0) continue;
+      recorded = state === "done" ? seq : 0;
+      if (state === "refused") write({ ack: seq, refused: why.slice(0, REFUSAL_LENGTH) });
     }
-    handling = false;
+    if (recorded > 0) write({ ack: recorded });
+    if (socket.isPaused && inbox.length < limits.sessionInbox / 2) socket.resume();
   }
 
   const read = (data: RawData, binary: boolean): void => {
@@ -123,15 +173,17 @@ export function openChannel(
         return close(closeCodes.protocol, `acknowledges ${frame.ack} of ${sent}`);
       }
       acknowledged = frame.ack;
+      if ("refused" in frame) user.refused(frame.ack, String(frame.refused));
       return user.acknowledged(frame.ack);
     }
     const seq = "seq" in frame && typeof frame.seq === "number" ? frame.seq : 0;
     if (seq > 0 && seq !== ++received) {
       return close(closeCodes.protocol, `message ${seq} where ${received} belongs`);
     }
-    inbox.push({ seq, message: frame.message });
+    const one: Received = { seq, message: frame.message, state: "waits", why: "" };
+    inbox.push(one);
     if (inbox.length >= limits.sessionInbox) socket.pause();
-    if (!handling) void handleAll();
+    handle(one);
   };
 
   socket.on("message", read);

@@ -15,7 +15,7 @@ import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { toBrokerSchema, toHostSchema } from "../model/session.ts";
 import type { Hello, ToHost } from "../model/session.ts";
-import { closeCodes, openChannel } from "./channel.ts";
+import { closeCodes, openChannel, refuse } from "./channel.ts";
 import type { Channel } from "./channel.ts";
 import type { HostSessions, HostSessionsHandler } from "./session-port.ts";
 
@@ -67,15 +67,23 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
       {
         async receive(raw) {
           const parsed = toBrokerSchema.safeParse(raw);
-          if (!parsed.success) fail("bad-request", `not understood: ${faultsOf(parsed.error)}`);
+          if (!parsed.success) {
+            const why = `not understood: ${faultsOf(parsed.error)}`;
+            // Without a hello that we understand there is nobody to go on with.
+            if (session) refuse(why);
+            fail("not-allowed", why);
+          }
           const message = parsed.data;
           if (message.kind === "hello") {
-            if (session) fail("bad-request", "a second hello in one session");
+            if (session) fail("not-allowed", "a second hello in one session");
             session = await greet(message);
           } else if (session) await handler.onMessage(session.hostId, message);
-          else fail("bad-request", `${message.kind} before hello`);
+          else fail("not-allowed", `${message.kind} before hello`);
         },
         acknowledged: () => undefined,
+        refused(seq, why) {
+          log.error({ host: session?.hostId, seq, why }, "a host does not take a message");
+        },
         closed(reason) {
           impatience.cancel();
           if (!session || sessions.get(session.hostId) !== session) return;
@@ -114,7 +122,7 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
   return {
     accept(request, socket, head) {
       if (closing || !options.authorise(request)) {
-        return refuse(socket, closing ? "503 Service Unavailable" : "403 Forbidden");
+        return refuseUpgrade(socket, closing ? "503 Service Unavailable" : "403 Forbidden");
       }
       server.handleUpgrade(request, socket, head, (accepted) => receive(accepted));
     },
@@ -139,7 +147,7 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
   };
 }
 
-function refuse(socket: Duplex, status: string): void {
+function refuseUpgrade(socket: Duplex, status: string): void {
   socket.on("error", () => undefined);
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

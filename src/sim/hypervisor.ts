@@ -23,8 +23,17 @@ export type SimWorld = {
   readonly accounts: Set<string>;
   rules: PortRule[];
 };
-type SimDomain = { spec: DomainSpec; plan: string; power: "on" | "off" };
-type SimDisk = { bytes: number; base: string | null };
+type SimDomain = {
+  spec: DomainSpec;
+  plan: string;
+  power: "on" | "off";
+  /** What somebody made of its definition, past us. */
+  media?: string[];
+  boot?: string[];
+  nvram?: string;
+  unlike?: string[];
+};
+type SimDisk = { bytes: number; base: string | null; identity?: string };
 
 export type SimHypervisor = Hypervisor & {
   readonly world: SimWorld;
@@ -135,6 +144,13 @@ function simDomains(act: Act, world: SimWorld): Omit<Hypervisor["domains"], "wat
         }),
       ),
     digest,
+    look: (spec) =>
+      act("domains.look", () => {
+        const found = world.domains.get(spec.uuid);
+        if (!found) throw new Error(`no domain ${spec.uuid}`);
+        const { media = [], boot = found.spec.boot, nvram = null, unlike = [] } = found;
+        return { definition: digest(found.spec), boot, media, nvram, unlike };
+      }),
     define: (spec) =>
       act("domains.define", () => {
         const power = world.domains.get(spec.uuid)?.power ?? "off";
@@ -170,15 +186,22 @@ function setPower(world: SimWorld, uuid: string, power: "on" | "off"): boolean {
 }
 
 const EMPTY_DISK = 196_616;
+/** Files of all worlds: each is another. */
+let made = 0;
 
 function simDisks(act: Act, world: SimWorld): Hypervisor["disks"] {
   return {
     createOverlay: ({ path, base }) =>
       act("disks.createOverlay", () => {
-        world.disks.set(path, { bytes: EMPTY_DISK, base: base?.path ?? null });
+        const identity = String(++made);
+        world.disks.set(path, { bytes: EMPTY_DISK, base: base?.path ?? null, identity });
       }),
     remove: (path) => act("disks.remove", () => void world.disks.delete(path)),
-    facts: (path) => act("disks.facts", () => world.disks.get(path) ?? null),
+    facts: (path) =>
+      act("disks.facts", () => {
+        const found = world.disks.get(path);
+        return found ? { ...found, identity: found.identity ?? "" } : null;
+      }),
   };
 }
 

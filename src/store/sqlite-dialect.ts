@@ -11,7 +11,12 @@ import { fail } from "../base/errors.ts";
 
 export function sqliteDialect(path: string): SqliteDialect {
   const database = new DatabaseSync(path);
-  minding(path, () => database.exec("PRAGMA journal_mode = WAL"));
+  try {
+    minding(path, () => database.exec("PRAGMA journal_mode = WAL"));
+  } catch (error) {
+    database.close();
+    throw error;
+  }
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA busy_timeout = 5000");
   database.exec("PRAGMA foreign_keys = ON");
@@ -42,6 +47,8 @@ function prepared(database: DatabaseSync, path: string, text: string): SqliteSta
 
 /** SQLITE_FULL (sqlite.org/rescode.html): the file system has no room, nothing was changed. */
 const SQLITE_FULL = 13;
+/** The same, met while the index of the write-ahead log was made. */
+const SQLITE_IOERR_SHMSIZE = 4874;
 
 /** A full disk is no mistake of ours: it is told as such. */
 function minding<T>(path: string, act: () => T): T {
@@ -49,7 +56,8 @@ function minding<T>(path: string, act: () => T): T {
     return act();
   } catch (error) {
     const { errcode } = error as { readonly errcode?: number };
-    if (errcode === undefined || (errcode & 0xff) !== SQLITE_FULL) throw error;
+    const full = (errcode ?? 0) % 256 === SQLITE_FULL || errcode === SQLITE_IOERR_SHMSIZE;
+    if (!full) throw error;
     return fail("no-space", `no space left for ${path}`, {
       cause: error,
       remedy: "make room: archive.keepDays and archive.maxGiB keep less; df -h shows what is full",

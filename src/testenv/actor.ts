@@ -1,40 +1,39 @@
 /**
- * One TE's life being lived: takes events one after another, records each step before anything
- * is done about it (L6), then has the effects done and posts their outcome as events. What to do
- * is life.ts', how is the rack's. Stopped at any point, a new actor on the same record goes on.
+ * One TE's life being lived. What to do is life.ts', how is the rack's (rack-port.ts). An event
+ * moves the life at once; steps are recorded in their order, and what gives (credentials, a
+ * report, a reset's proof) follows the record (L6). What takes away, the fence, does not wait:
+ * a disk that is full keeps no dead lease's key alive. A record that cannot be written is tried
+ * again until it is there, and the TE goes no further until then. Stopped at any point, a new
+ * actor on the same record goes on.
  */
 import { assertNever } from "../base/assert.ts";
+import { pauseOn } from "../base/clock.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { describeError } from "../base/errors.ts";
+import { describeError, isRackyardError, RackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { backoffMs } from "../base/retry.ts";
-import { pause } from "../base/wait.ts";
-import type { Certificate } from "../model/testenv.ts";
+import { backoffMs, untilDone } from "../base/retry.ts";
+import type { Troubles } from "../base/troubles.ts";
 import { resume, step } from "./life.ts";
+import type { RackPort } from "./rack-port.ts";
+import type { TestenvRecords, TestenvStep } from "./record.ts";
+import { gives, openTerms } from "./testenv-state.ts";
 import type { Deadline, Effect, Terms, Testenv, TestenvEvent } from "./testenv-state.ts";
-import type { TestenvRecords } from "./record.ts";
 
-/** How effects are done. All may be called twice; a rejected promise is a failed effect. */
-export type RackWork = {
-  /** Credentials, port rule, TE data; the deadline that they were made for (H-1.14). */
-  open(te: Testenv, terms: Terms, signal: AbortSignal): Promise<Deadline>;
-  extend(te: Testenv, terms: Terms, deadline: Deadline): Promise<void>;
-  /** Step 1 of the reset; when it returns no credential works and no connection is open. */
-  fence(te: Testenv): Promise<void>;
-  /** Steps 2–7; throws what failed. */
-  reset(te: Testenv, signal: AbortSignal): Promise<Certificate>;
-  remove(te: Testenv, signal: AbortSignal): Promise<void>;
+/** What a life wants of its surroundings besides the rack. */
+export type ActorWork = Pick<RackPort, "open" | "extend" | "fence" | "reset" | "remove"> & {
   /** Parts are missing: have a pass made soon. */
   wantPass(): void;
-  /** Says to the broker what `effect` tells. */
-  tell(
-    te: Testenv,
-    effect: Extract<Effect, { kind: `tell-${string}` | "report" | "hand-over" }>,
-  ): void | Promise<void>;
+  /** Something of it changed: the broker is to hear of it as it then is. */
+  report(te: Testenv): void;
+  /** It is in a holder's hands from now on. */
+  handOver(te: Testenv): void;
 };
 
 export type Actor = {
+  /** As it is now: what a gate may still allow. Its last steps may not be recorded yet. */
   readonly testenv: Testenv;
+  /** What may be said of it: nothing that gives before it is recorded (L6). */
+  readonly told: Testenv;
   /** Resolves when the event is recorded and its effects have begun. */
   post(event: TestenvEvent): Promise<void>;
   /** What a record found at start still needs; a new world first meets `rebooted`. */
@@ -43,96 +42,184 @@ export type Actor = {
   close(): Promise<void>;
 };
 
+type Step = TestenvStep & {
+  readonly before: Testenv;
+  readonly effects: readonly Effect[];
+  readonly settled: PromiseWithResolvers<void>;
+};
+type Task = { readonly stop: AbortController; readonly done: Promise<void> };
+
 export function openActor(options: {
   readonly testenv: Testenv;
   readonly records: TestenvRecords;
-  readonly work: RackWork;
+  readonly work: ActorWork;
   readonly clock: Clock;
-  /** Our own mistake, or a record that cannot be written: the program must end. */
+  readonly troubles: Pick<Troubles, "begin" | "end">;
+  /** Our own mistake: the program must end. */
   readonly onCrash: (error: unknown) => void;
 }): Actor {
-  const { records, work, clock } = options;
+  const { records, work, clock, troubles } = options;
+  const { number } = options.testenv;
   let te = options.testenv;
-  let last: Promise<unknown> = Promise.resolve();
+  let recorded = options.testenv;
+  const steps: Step[] = [];
+  let running: Promise<void> | undefined;
   let deadlineTimer: Timer | undefined;
   let retryTimer: Timer | undefined;
-  let task: { stop: AbortController; done: Promise<void> } | undefined;
-  let closed = false;
+  let task: Task | undefined;
+  const closing = new AbortController();
 
   function post(event: TestenvEvent): Promise<void> {
-    const done = last.then(async () => {
-      if (closed) return;
-      const { testenv, effects } = step(te, event);
-      if (JSON.stringify(testenv) !== JSON.stringify(te)) {
-        await records.save(te, event.kind, testenv);
-        te = testenv;
+    if (closing.signal.aborted) return Promise.resolve();
+    const before = te;
+    const settled = Promise.withResolvers<void>();
+    settled.promise.catch(() => undefined);
+    try {
+      const next = step(before, event);
+      te = next.testenv;
+      const takesAway = next.effects.some(({ kind }) => kind === "fence");
+      const effects = next.effects.filter(({ kind }) => kind !== "fence");
+      steps.push({ before, event: event.kind, after: te, effects, settled });
+      if (takesAway) fence();
+      running ??= drain();
+    } catch (error) {
+      settled.reject(error);
+      options.onCrash(error);
+    }
+    return settled.promise;
+  }
+
+  async function drain(): Promise<void> {
+    // What is posted in this turn of the event loop shares the transaction.
+    await Promise.resolve();
+    while (steps.length > 0 && !closing.signal.aborted) await settle(steps.splice(0));
+    running = undefined;
+  }
+
+  async function settle(batch: readonly Step[]): Promise<void> {
+    const changed = batch.filter(({ before, after }) => differ(before, after));
+    try {
+      if (changed.length > 0) await record(changed);
+      for (const one of batch) {
+        for (const effect of one.effects) if (!closing.signal.aborted) doOne(effect);
+        one.settled.resolve();
       }
-      if (!closed) await doAll(effects);
+    } catch (error) {
+      const stopping = closing.signal.aborted;
+      const why = stopping ? new RackyardError("unavailable", "the agent is stopping") : error;
+      for (const one of batch) one.settled.reject(why);
+      if (!stopping) options.onCrash(error);
+    }
+  }
+
+  async function record(changed: readonly Step[]): Promise<void> {
+    const { signal } = closing;
+    await untilDone(`the record of te${number}`, () => records.save(changed), {
+      signal,
+      troubles,
+      clock,
+      firstMs: limits.recordRetryFirstMs,
+      lastMs: limits.recordRetryLastMs,
     });
-    last = done.catch(() => undefined);
-    done.catch(options.onCrash);
-    return done;
+    recorded = changed.at(-1)!.after;
   }
 
-  async function doAll(effects: readonly Effect[]): Promise<void> {
-    for (const effect of effects) await doOne(effect);
-  }
-
-  async function doOne(effect: Effect): Promise<void> {
+  /** Does what still applies: an event that came meanwhile may have taken the ground away. */
+  function doOne(effect: Effect): void {
     switch (effect.kind) {
       case "provision":
         return work.wantPass();
-      case "open": {
-        const { terms } = effect;
-        return begin(
-          async (signal) => {
-            const deadline = await work.open(te, terms, signal);
-            return { kind: "opened", epoch: terms.epoch, deadline };
-          },
-          (detail) => ({ kind: "open-failed", epoch: terms.epoch, detail }),
-        );
-      }
+      case "open":
+        return openTerms(te)?.epoch === effect.terms.epoch ? open(effect.terms) : undefined;
       case "fence":
-        return begin(
-          async () => {
-            await work.fence(te);
-            return { kind: "fenced", endedAt: new Date(clock.wallMs()).toISOString() };
-          },
-          (detail) => ({ kind: "reset-failed", detail: `fence: ${detail}` }),
-        );
+        return fence();
       case "reset":
-        return begin(
-          async (signal) => ({ kind: "proved", certificate: await work.reset(te, signal) }),
-          (detail) => ({ kind: "reset-failed", detail }),
-        );
+        return te.phase.state === "resetting" ? reset() : undefined;
       case "remove":
-        return begin(removeUntilDone, () => undefined);
+        return te.phase.state === "removing" ? begin(removeUntilDone, () => undefined) : undefined;
       case "extend":
-        await work.extend(te, effect.terms, effect.deadline);
-        return;
+        return leased(effect.terms) ? extend(effect.terms, effect.deadline) : undefined;
+      case "hand-over":
+        return leased(effect.terms) ? work.handOver(te) : undefined;
       case "watch-deadline":
-        return watchDeadline(effect.terms, effect.deadline);
+        return leased(effect.terms) ? watchDeadline(effect.terms, effect.deadline) : undefined;
       case "retry-after":
         retryTimer?.cancel();
         retryTimer = clock.after(effect.ms, () => void post({ kind: "retry" }));
-        return;
-      case "tell-too-low":
-      case "tell-resetting":
-      case "tell-ready":
-      case "tell-faulty":
+        return undefined;
       case "report":
-      case "hand-over":
-        await work.tell(te, effect);
-        return;
+        return work.report(te);
       default:
         return assertNever(effect, "effect");
     }
   }
 
+  const leased = (terms: Terms): boolean =>
+    te.phase.state === "leased" && te.phase.terms.epoch === terms.epoch;
+
+  function open(terms: Terms): void {
+    begin(
+      async (signal) => {
+        const deadline = await work.open(te, terms, signal);
+        return { kind: "opened", epoch: terms.epoch, deadline };
+      },
+      (error) => ({ kind: "open-failed", epoch: terms.epoch, detail: describeError(error) }),
+    );
+  }
+
+  function reset(): void {
+    begin(
+      async (signal) => ({ kind: "proved", certificate: await work.reset(te, signal) }),
+      (error) => ({
+        kind: "reset-failed",
+        detail: describeError(error),
+        ofHost: isRackyardError(error, "no-space"),
+      }),
+    );
+  }
+
+  /** A key line of a later deadline is an addition: until it stands the old one holds. */
+  function extend(terms: Terms, deadline: Deadline): void {
+    const what = `the key of te${number} for a later deadline`;
+    untilDone(what, () => (leased(terms) ? work.extend(te, terms, deadline) : Promise.resolve()), {
+      signal: closing.signal,
+      troubles,
+      clock,
+    }).catch(() => undefined); // closing
+  }
+
+  /**
+   * At once, and until it stands: whatever else was being done for the TE is told to stop, and
+   * the fence is raised a second time when it has, so that an opening cannot outrun it.
+   */
+  function fence(): void {
+    const before = task;
+    before?.stop.abort();
+    const stop = new AbortController();
+    const raise = (): Promise<void> =>
+      untilDone(`the fence of te${number}`, () => work.fence(te), {
+        signal: stop.signal,
+        troubles,
+        clock,
+        firstMs: limits.fenceRetryFirstMs,
+        lastMs: limits.fenceRetryLastMs,
+      });
+    const done = (async () => {
+      await raise();
+      const endedAt = new Date(clock.wallMs()).toISOString();
+      if (before) {
+        await before.done;
+        await raise();
+      }
+      if (!stop.signal.aborted) void post({ kind: "fenced", endedAt });
+    })().catch(() => undefined); // aborted: a later task took over
+    task = { stop, done };
+  }
+
   /** One long task at a time: a new one ends the old one, whose outcome no longer counts. */
   function begin(
     run: (signal: AbortSignal) => Promise<TestenvEvent>,
-    failed: (detail: string) => TestenvEvent | undefined,
+    failed: (error: unknown) => TestenvEvent | undefined,
   ): void {
     const before = task;
     before?.stop.abort();
@@ -140,23 +227,22 @@ export function openActor(options: {
     const done = (async () => {
       await before?.done;
       if (stop.signal.aborted) return;
-      const outcome = await run(stop.signal).catch((error: unknown) =>
-        failed(describeError(error)),
-      );
+      const outcome = await run(stop.signal).catch(failed);
       if (outcome && !stop.signal.aborted) void post(outcome);
     })();
     task = { stop, done };
   }
 
   async function removeUntilDone(signal: AbortSignal): Promise<TestenvEvent> {
+    const { removeTries } = limits;
     for (let tries = 1; ; tries++) {
       try {
         await work.remove(te, signal);
         return { kind: "removed" };
       } catch (error) {
         signal.throwIfAborted();
-        if (tries >= limits.removeTries) throw error;
-        await pause(backoffMs(tries), signal);
+        if (tries >= removeTries) throw error;
+        await pauseOn(clock, backoffMs(tries), signal);
       }
     }
   }
@@ -173,20 +259,25 @@ export function openActor(options: {
     get testenv() {
       return te;
     },
+    get told() {
+      return gives(te.phase) && differ(te, recorded) ? recorded : te;
+    },
     post,
     async start(newWorld) {
       if (newWorld) return post({ kind: "rebooted" });
-      const begun = last.then(() => doAll(resume(te)));
-      last = begun.catch(() => undefined);
-      await begun;
+      for (const effect of resume(te)) doOne(effect);
     },
     async close() {
-      closed = true;
+      closing.abort();
       deadlineTimer?.cancel();
       retryTimer?.cancel();
       task?.stop.abort();
-      await last;
+      await running;
       await task?.done;
     },
   };
+}
+
+function differ(before: Testenv, after: Testenv): boolean {
+  return before !== after && JSON.stringify(before) !== JSON.stringify(after);
 }

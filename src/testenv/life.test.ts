@@ -70,10 +70,18 @@ const rows: Record<string, Row> = {
     te: { unwanted: true },
   },
   "proved, another epoch": { event: { kind: "proved", certificate: certificate(6) } },
-  "reset-failed, tries left": { event: { kind: "reset-failed", detail: "no" } },
-  "reset-failed, third try": { event: { kind: "reset-failed", detail: "no" }, attempt: 3 },
+  "reset-failed, tries left": { event: { kind: "reset-failed", detail: "no", ofHost: false } },
+  "reset-failed, third try": {
+    event: { kind: "reset-failed", detail: "no", ofHost: false },
+    attempt: 3,
+  },
+  "reset-failed, the host's disk": {
+    event: { kind: "reset-failed", detail: "no", ofHost: true },
+    attempt: 3,
+  },
   retry: { event: { kind: "retry" } },
   "order-reset": { event: { kind: "order-reset" } },
+  outrun: { event: { kind: "outrun", epoch: 9 } },
   rebooted: { event: { kind: "rebooted" } },
   drain: { event: { kind: "drain", on: true } },
   unwant: { event: { kind: "unwant" } },
@@ -107,11 +115,12 @@ describe("H-1.14 L1–L7 the table of docs/specs/testenv.md is what the code doe
   });
 });
 
-test("L2 an offered epoch not above the highest is answered with that number", () => {
+test("L2 an offered epoch not above the highest moves nothing, and the report has that number", () => {
   const te: Testenv = { ...newTestenv(1, "two"), epoch: 9, phase: states["ready"]! };
-  expect(step(te, { kind: "prepare", terms }).effects).toEqual([
-    { kind: "tell-too-low", lease, offered: 7, highest: 9 },
-  ]);
+  expect(step(te, { kind: "prepare", terms })).toEqual({
+    testenv: te,
+    effects: [{ kind: "report" }],
+  });
 });
 
 test("L8 extending moves both faces of the deadline by the same span", () => {
@@ -128,6 +137,7 @@ const anyEpoch = fc.nat(20);
 /** Events with epochs of all ages, so that old messages meet new leases. */
 const aged = fc.tuple(anyEvent, anyEpoch).map(([event, epoch]): TestenvEvent => {
   if (event.kind === "prepare") return { ...event, terms: { ...event.terms, epoch } };
+  if (event.kind === "outrun") return { ...event, epoch };
   if (event.kind === "proved") return { ...event, certificate: certificate(epoch) };
   return "epoch" in event ? { ...event, epoch } : event;
 });

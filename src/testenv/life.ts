@@ -44,7 +44,7 @@ function decide(te: Testenv, event: TestenvEvent): Step {
     case "proved":
       return proved(te, event.certificate);
     case "reset-failed":
-      return resetFailed(te, event.detail);
+      return resetFailed(te, event);
     case "retry":
       return retry(te);
     case "order-reset":
@@ -56,13 +56,15 @@ function decide(te: Testenv, event: TestenvEvent): Step {
     case "rebooted":
       return rebooted(te);
     case "drain":
-      return { testenv: { ...te, draining: event.on }, effects: [{ kind: "report" }] };
+      return { testenv: { ...te, draining: event.on }, effects: [report] };
+    case "outrun":
+      return outrun(te, event.epoch);
     case "unwant":
       return unwant(te);
     case "want":
       return want(te, event.testenvKind);
     case "removed":
-      return te.phase.state === "removing" ? to(te, { state: "removed" }, []) : same(te);
+      return te.phase.state === "removing" ? to(te, { state: "removed" }, [report]) : same(te);
     default:
       return assertNever(event, "event");
   }
@@ -99,33 +101,19 @@ function prepare(te: Testenv, terms: Terms): Step {
   const { phase } = te;
   if (terms.epoch <= te.epoch) {
     const own = openTerms(te);
-    if (own?.lease === terms.lease && own.epoch === terms.epoch) {
-      // asked twice: the answer is the same
-      return phase.state === "leased"
-        ? { testenv: te, effects: [{ kind: "hand-over", terms, deadline: phase.deadline }] }
-        : same(te);
-    }
-    const { lease, epoch: offered } = terms;
-    return {
-      testenv: te,
-      effects: [{ kind: "tell-too-low", lease, offered, highest: te.epoch }],
-    };
+    const again = own?.lease === terms.lease && own.epoch === terms.epoch;
+    // asked twice: it is done, or under way
+    return again && phase.state === "preparing" ? same(te) : { testenv: te, effects: [report] };
   }
   const raised = { ...te, epoch: terms.epoch };
   if (phase.state === "ready" && !te.draining && !te.unwanted) {
     return to(raised, { state: "preparing", terms }, [{ kind: "open", terms }]);
   }
-  const detail =
-    phase.state === "ready" ? "takes no new lease: it is draining" : `is ${phase.state}, not ready`;
-  const refusal: Effect[] = [
-    { kind: "tell-faulty", lease: terms.lease, epoch: terms.epoch, detail },
-    { kind: "report" },
-  ];
   // the broker has given up what we still hold: the higher epoch wins (lease.md §6)
-  if (openTerms(te)) return also(ending(raised, "te-lost"), refusal);
+  if (openTerms(te)) return ending(raised, "te-lost");
   // a certificate of a lower epoch is none (L5)
-  if (phase.state === "ready") return also(resetting(raised, null, "ordered"), refusal);
-  return { testenv: raised, effects: refusal };
+  if (phase.state === "ready") return resetting(raised, null, "ordered");
+  return { testenv: raised, effects: [report] };
 }
 
 function opening(
@@ -140,33 +128,22 @@ function opening(
     return to(te, { state: "leased", terms, deadline }, [
       { kind: "hand-over", terms, deadline },
       { kind: "watch-deadline", terms, deadline },
+      report,
     ]);
   }
-  const { lease, epoch } = terms;
-  return also(ending(te, "te-lost"), [
-    { kind: "tell-faulty", lease, epoch, detail: event.detail },
-    { kind: "report" },
-  ]);
+  return ending(te, "te-lost");
 }
 
 function end(te: Testenv, event: Extract<TestenvEvent, { kind: "end" }>): Step {
   const own = openTerms(te);
   if (own?.lease === event.lease && own.epoch === event.epoch) return ending(te, event.reason);
-  const { phase } = te;
-  if (
-    (phase.state === "resetting" || phase.state === "faulty") &&
-    phase.terms?.lease === event.lease &&
-    phase.endedAt !== null
-  ) {
-    return { testenv: te, effects: [tellResetting(te, phase, phase.endedAt)] };
-  }
-  return { testenv: te, effects: [{ kind: "report" }] };
+  return { testenv: te, effects: [report] };
 }
 
 function extend(te: Testenv, event: Extract<TestenvEvent, { kind: "extend" }>): Step {
   const { phase } = te;
   if (phase.state !== "leased" || !holds(te, event.epoch) || phase.terms.lease !== event.lease) {
-    return { testenv: te, effects: [{ kind: "report" }] };
+    return { testenv: te, effects: [report] };
   }
   const { terms } = phase;
   const deadline = {
@@ -177,6 +154,7 @@ function extend(te: Testenv, event: Extract<TestenvEvent, { kind: "extend" }>): 
   return to(te, { state: "leased", terms, deadline }, [
     { kind: "extend", terms, deadline },
     { kind: "watch-deadline", terms, deadline },
+    report,
   ]);
 }
 
@@ -184,7 +162,7 @@ function fenced(te: Testenv, endedAt: string): Step {
   const { phase } = te;
   if (phase.state !== "resetting") return same(te);
   const first = { ...phase, endedAt: phase.endedAt ?? endedAt };
-  return to(te, first, [tellResetting(te, first, first.endedAt), { kind: "reset" }]);
+  return to(te, first, [report, { kind: "reset" }]);
 }
 
 function proved(te: Testenv, certificate: Certificate): Step {
@@ -195,26 +173,23 @@ function proved(te: Testenv, certificate: Certificate): Step {
   }
   const clean = { ...te, seedImage: null };
   if (te.unwanted) {
-    return to(clean, { state: "removing" }, [{ kind: "report" }, { kind: "remove" }]);
+    return to(clean, { state: "removing" }, [report, { kind: "remove" }]);
   }
-  return to(clean, { state: "ready", certificate }, [
-    { kind: "tell-ready", certificate },
-    { kind: "report" },
-  ]);
+  return to(clean, { state: "ready", certificate }, [report]);
 }
 
-function resetFailed(te: Testenv, detail: string): Step {
+/** What is the host's fault is tried again for as long as it takes; the rack's own, three times. */
+function resetFailed(te: Testenv, event: { detail: string; ofHost: boolean }): Step {
   const { phase } = te;
   if (phase.state !== "resetting") return same(te);
-  const { terms, reason, attempt, endedAt } = phase;
-  const told: Effect[] = [
-    { kind: "tell-faulty", lease: terms?.lease ?? null, epoch: te.epoch, detail },
-    { kind: "report" },
-  ];
-  if (attempt > limits.resetRetryMs.length) return to(te, { state: "quarantined", detail }, told);
+  const { detail, ofHost } = event;
+  const { terms, reason, endedAt } = phase;
+  const attempt = ofHost ? phase.attempt - 1 : phase.attempt;
+  if (attempt > limits.resetRetryMs.length)
+    return to(te, { state: "quarantined", detail }, [report]);
   return to(te, { state: "faulty", terms, reason, attempt, endedAt, detail }, [
-    ...told,
-    { kind: "retry-after", ms: retryMs(attempt) },
+    report,
+    { kind: "retry-after", ms: ofHost ? limits.resetRetryMs.at(-1)! : retryMs(attempt) },
   ]);
 }
 
@@ -223,18 +198,30 @@ function retry(te: Testenv): Step {
   if (phase.state !== "faulty") return same(te);
   const { terms, reason, endedAt } = phase;
   const again = { terms, reason, endedAt, attempt: phase.attempt + 1 };
-  return to(te, { state: "resetting", ...again }, [{ kind: "fence" }, { kind: "report" }]);
+  return to(te, { state: "resetting", ...again }, [{ kind: "fence" }, report]);
 }
 
 function orderReset(te: Testenv): Step {
   const free = ["ready", "faulty", "quarantined"].includes(te.phase.state);
-  return free ? resetting(te, null, "ordered") : { testenv: te, effects: [{ kind: "report" }] };
+  return free ? resetting(te, null, "ordered") : { testenv: te, effects: [report] };
 }
 
 function partsBroken(te: Testenv): Step {
-  if (openTerms(te)) return also(ending(te, "te-lost"), [{ kind: "report" }]);
+  if (openTerms(te)) return ending(te, "te-lost");
   if (te.phase.state !== "ready") return same(te);
-  return to(te, { state: "provisioning" }, [{ kind: "provision" }, { kind: "report" }]);
+  return to(te, { state: "provisioning" }, [{ kind: "provision" }, report]);
+}
+
+/**
+ * The disk under us is an old one: leases and proofs since then are not in our record, so what is
+ * there is nobody's and unproved. The next proof bears the epoch that the broker knows (L2, L5).
+ */
+function outrun(te: Testenv, epoch: number): Step {
+  if (epoch <= te.epoch) return same(te);
+  const raised = { ...te, epoch };
+  if (openTerms(te)) return ending(raised, "te-lost");
+  if (te.phase.state === "ready") return resetting(raised, null, "repaired");
+  return { testenv: raised, effects: [report] };
 }
 
 function rebooted(te: Testenv): Step {
@@ -267,7 +254,7 @@ function unwant(te: Testenv): Step {
   const changed = { ...te, unwanted: true };
   const free = ["provisioning", "ready", "faulty", "quarantined"].includes(te.phase.state);
   if (!free) return same(changed);
-  return to(changed, { state: "removing" }, [{ kind: "report" }, { kind: "remove" }]);
+  return to(changed, { state: "removing" }, [report, { kind: "remove" }]);
 }
 
 function want(te: Testenv, kind: string): Step {
@@ -284,16 +271,7 @@ function ending(te: Testenv, reason: ResetReason): Step {
 
 function resetting(te: Testenv, terms: Terms | null, reason: ResetReason): Step {
   const phase: Phase = { state: "resetting", terms, reason, attempt: 1, endedAt: null };
-  return to(te, phase, [{ kind: "fence" }, { kind: "report" }]);
-}
-
-function tellResetting(
-  te: Testenv,
-  phase: { terms: Terms | null; reason: ResetReason },
-  endedAt: string,
-): Effect {
-  const { terms, reason } = phase;
-  return { kind: "tell-resetting", terms, epoch: terms?.epoch ?? te.epoch, reason, endedAt };
+  return to(te, phase, [{ kind: "fence" }, report]);
 }
 
 /** Whether this is the epoch of a lease that is being prepared or in a holder's hands (L3). */
@@ -313,6 +291,5 @@ function to(te: Testenv, phase: Phase, effects: readonly Effect[]): Step {
   return { testenv: { ...te, phase }, effects };
 }
 
-function also(first: Step, effects: readonly Effect[]): Step {
-  return { ...first, effects: [...first.effects, ...effects] };
-}
+/** The broker hears of it as it then is. */
+const report: Effect = { kind: "report" };

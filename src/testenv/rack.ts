@@ -15,12 +15,14 @@ import type { SshKeyPair } from "../ssh/keys.ts";
 import { testenvDataSchema } from "../model/testenv.ts";
 import type { TestenvData } from "../model/testenv.ts";
 import type { Gate } from "./gate/gate.ts";
+import type { Power } from "./power.ts";
+import type { RackPort } from "./rack-port.ts";
 import { openTerms } from "./testenv-state.ts";
 import type { Deadline, Terms, Testenv } from "./testenv-state.ts";
 import { accountName, seedRule } from "./parts.ts";
 import type { TestenvParts } from "./parts.ts";
 import { makeRecordFolder } from "./recorder/recorder.ts";
-import type { LeaseRecord, Recorder } from "./recorder/recorder.ts";
+import type { LeaseRecord, RecordedGrant, Recorder } from "./recorder/recorder.ts";
 import { buildTeData } from "./te-data.ts";
 
 /** The shared bridge's rules as a whole, set entry by entry; racks and nodes have theirs. */
@@ -34,6 +36,7 @@ export type RackTools = {
   readonly hypervisor: Hypervisor;
   readonly rules: RuleBook;
   readonly gate: Pick<Gate, "open" | "close" | "settled" | "facts">;
+  readonly power: Pick<Power, "running">;
   readonly images: Pick<ImageStore, "find" | "pathOf">;
   readonly recorder: Recorder;
   readonly takeKey: () => Promise<SshKeyPair>;
@@ -52,13 +55,7 @@ export type RackTools = {
   readonly partsOf: (te: Pick<Testenv, "number" | "kind">) => TestenvParts;
 };
 
-export type Rack = {
-  open(te: Testenv, terms: Terms): Promise<Deadline>;
-  extend(te: Testenv, terms: Terms, deadline: Deadline): Promise<void>;
-  fence(te: Testenv): Promise<void>;
-  remove(te: Testenv): Promise<void>;
-  /** The TE data of the present lease, as `open` kept it. */
-  data(te: Testenv): Promise<TestenvData | undefined>;
+export type Rack = Omit<RackPort, "reset"> & {
   /** The time line of the lease that the TE is in, or whose reset runs. */
   record(te: Testenv): LeaseRecord | undefined;
 };
@@ -71,7 +68,7 @@ export function openRack(tools: RackTools): Rack {
   function record(te: Testenv): LeaseRecord | undefined {
     const { phase } = te;
     const terms = "terms" in phase ? phase.terms : null;
-    return terms ? tools.recorder.open(terms.lease, te.number, terms.epoch) : undefined;
+    return terms ? tools.recorder.open(grantOf(te, terms)) : undefined;
   }
 
   async function install(
@@ -92,9 +89,9 @@ export function openRack(tools: RackTools): Rack {
 
   return {
     record,
-    async open(te, terms) {
+    async open(te, terms, signal) {
       const parts = tools.partsOf(te);
-      await makeRecordFolder(tools.recorder, terms.lease);
+      await makeRecordFolder(tools.recorder, grantOf(te, terms));
       const [key] = await Promise.all([
         tools.takeKey(),
         tools.rules.set(seedRule(parts, terms.holderAddresses)),
@@ -119,7 +116,9 @@ export function openRack(tools: RackTools): Rack {
         lease: { id: terms.lease, epoch: terms.epoch, expiresAt: deadline.at },
       });
       const kept = JSON.stringify({ publicKey: key.publicKey, data });
+      signal.throwIfAborted();
       await writeFileAtomic(secrets(te.number), kept, 0o600);
+      signal.throwIfAborted();
       await install(te, terms, deadline, key);
       const { holderName, holderAddresses, durationMs } = terms;
       record(te)?.write("prepare", { holderName, holderAddresses, durationMs, until: deadline.at });
@@ -136,11 +135,13 @@ export function openRack(tools: RackTools): Rack {
       record(te)?.write("extend", { until: deadline.at });
     },
     async fence(te) {
-      await Promise.all([
+      // Side by side, and none in another's way: a switch that does not answer keeps no key alive.
+      const closed = await Promise.allSettled([
         gate.close(te.number),
         tools.rules.set(seedRule(tools.partsOf(te), [])),
         rm(secrets(te.number), { force: true }),
       ]);
+      for (const one of closed) if (one.status === "rejected") throw one.reason;
       const { phase } = te;
       record(te)?.write("fence", { reason: "reason" in phase ? phase.reason : phase.state });
     },
@@ -162,7 +163,29 @@ export function openRack(tools: RackTools): Rack {
       if (!openTerms(te)) return undefined;
       return (await readSecrets(secrets(te.number)))?.data;
     },
+    power: (te) => knownPower(tools, te),
+    console(te, machine) {
+      const found = tools.partsOf(te).all.find(({ name }) => name === machine);
+      return found?.spec.consoleLog;
+    },
   };
+}
+
+const grantOf = (te: Testenv, { lease, epoch }: Terms): RecordedGrant => ({
+  lease,
+  testenv: te.number,
+  epoch,
+});
+
+/** A hypervisor that hangs keeps no report waiting: then nobody knows which machines are on. */
+async function knownPower(
+  { power, partsOf, clock }: RackTools,
+  te: Testenv,
+): Promise<ReadonlySet<string> | undefined> {
+  const silence = Promise.withResolvers<undefined>();
+  const timer = clock.after(limits.reportPowerMs, () => silence.resolve(undefined));
+  const on = power.running(partsOf(te)).catch(() => undefined);
+  return Promise.race([on, silence.promise]).finally(() => timer.cancel());
 }
 
 type Secrets = { readonly publicKey: string; readonly data: TestenvData };

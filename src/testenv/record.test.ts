@@ -25,14 +25,14 @@ test("H-1.5 L2 the record outlives the agent: state, and the highest epoch of a 
     await using store = await openSqliteStore(path);
     const records = testenvRecords(store, () => 1);
     let te = newTestenv(3, "two");
-    await records.save(null, "carved", te);
+    await records.save([{ before: null, event: "carved", after: te }]);
     for (const event of [
       { kind: "prepare", terms } as const, // refused, and remembered
       { kind: "unwant" } as const,
       { kind: "removed" } as const,
     ]) {
       const next = step(te, event).testenv;
-      await records.save(te, event.kind, next);
+      await records.save([{ before: te, event: event.kind, after: next }]);
       te = next;
     }
   }

@@ -12,10 +12,17 @@ export const testenvLife: LifeKind<Testenv> = {
   columns: (te) => ({ a: te.kind, b: openTerms(te)?.lease ?? null, n: te.epoch }),
 };
 
+/** One step of a life; `before` is null for a TE that is new. */
+export type TestenvStep = {
+  readonly before: Testenv | null;
+  readonly event: string;
+  readonly after: Testenv;
+};
+
 export type TestenvRecords = {
   all(): Promise<Testenv[]>;
-  /** Durable when it returns; `before` is null for a TE that is new. */
-  save(before: Testenv | null, event: string, after: Testenv): Promise<void>;
+  /** All of them in one transaction, durable when it returns; else none is. */
+  save(steps: readonly TestenvStep[]): Promise<void>;
 };
 
 export function testenvRecords(store: Store, wallMs: () => number): TestenvRecords {
@@ -24,17 +31,19 @@ export function testenvRecords(store: Store, wallMs: () => number): TestenvRecor
       const rows = await store.rows(testenvLife, { limit: 1_000 });
       return rows.map((row) => row.body).sort((a, b) => a.number - b.number);
     },
-    async save(before, event, after) {
-      await store.transaction((tx) =>
-        store.append(tx, testenvLife, {
-          id: String(after.number),
-          from: before?.phase.state ?? null,
-          event,
-          to: after.phase.state,
-          body: after,
-          atMs: wallMs(),
-        }),
-      );
+    async save(steps) {
+      await store.transaction(async (tx) => {
+        for (const { before, event, after } of steps) {
+          await store.append(tx, testenvLife, {
+            id: String(after.number),
+            from: before?.phase.state ?? null,
+            event,
+            to: after.phase.state,
+            body: after,
+            atMs: wallMs(),
+          });
+        }
+      });
     },
   };
 }

@@ -3,8 +3,9 @@
  * both know, and what the rack is made of. Pure.
  */
 import { assertNever } from "../base/assert.ts";
+import type { EndReason } from "../model/lease.ts";
 import type { TestenvReport } from "../model/testenv.ts";
-import type { Phase, Testenv } from "./testenv-state.ts";
+import type { Phase, ResetReason, Testenv } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 
 /** `on`: names of the domains that are on; undefined: libvirt did not say. */
@@ -15,6 +16,7 @@ export function reportOf(
 ): TestenvReport {
   const { phase } = te;
   const { machines } = parts.kind;
+  const terms = "terms" in phase ? phase.terms : null;
   const power = (name: string): "on" | "off" | "unknown" =>
     on === undefined ? "unknown" : on.has(name) ? "on" : "off";
   return {
@@ -23,7 +25,14 @@ export function reportOf(
     labels: [...parts.kind.labels],
     state: told(phase),
     epoch: String(te.epoch),
-    lease: "terms" in phase ? (phase.terms?.lease ?? null) : null,
+    draining: te.draining,
+    lease: terms?.lease ?? null,
+    leaseEpoch: terms ? String(terms.epoch) : null,
+    deadlineAt: phase.state === "leased" ? phase.deadline.at : null,
+    ended:
+      terms && "reason" in phase
+        ? { reason: endReason(phase.reason), fencedAt: phase.endedAt }
+        : null,
     machines: {
       count: machines.count,
       memoryMiB: machines.memoryMiB,
@@ -46,8 +55,8 @@ export function reportOf(
 function told(phase: Phase): TestenvReport["state"] {
   switch (phase.state) {
     case "removing":
-    case "removed":
       return "offline";
+    case "removed":
     case "provisioning":
     case "ready":
     case "preparing":
@@ -59,4 +68,10 @@ function told(phase: Phase): TestenvReport["state"] {
     default:
       return assertNever(phase, "phase");
   }
+}
+
+/** The broker knows reasons of leases; a reset of the host's own is none's fault. */
+function endReason(reason: ResetReason): EndReason {
+  const own = reason === "provisioned" || reason === "repaired" || reason === "ordered";
+  return own ? "released" : reason;
 }

@@ -8,28 +8,46 @@ import type { KeyObject } from "node:crypto";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isoTime } from "../base/clock.ts";
-import { fail } from "../base/errors.ts";
-import { writeFileAtomic } from "../base/files.ts";
+import { describeError, fail, RackyardError } from "../base/errors.ts";
+import { isNoSpace, writeFileAtomic } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { signCertificate } from "../model/certificate.ts";
+import type { DomainSpec } from "../hypervisor/hypervisor-port.ts";
 import type { Certificate } from "../model/testenv.ts";
 import type { Testenv } from "./testenv-state.ts";
 import type { TestenvParts } from "./parts.ts";
 import { seedRule } from "./parts.ts";
 import type { RackTools } from "./rack.ts";
-import type { LeaseRecord } from "./recorder/recorder.ts";
+import type { LeaseRecord, RecordedGrant } from "./recorder/recorder.ts";
 
 export type ResetTools = RackTools & {
   readonly certificateKey: KeyObject;
   /** The machines are off and their consoles whole: the lease's files may go home. */
-  readonly filesComplete: (lease: string) => Promise<void>;
+  readonly filesComplete: (grant: RecordedGrant) => Promise<void>;
 };
 
 type Destroyed = { readonly domain: string; readonly wasRunning: boolean };
 
-/** Runs all steps; `record` is the ended lease's time line. */
+/**
+ * Runs all steps; `record` is the ended lease's time line. Throws what failed; `no-space` where
+ * the host's disk is full, which is no fault of the rack's.
+ */
 export async function resetRack(
+  tools: ResetTools,
+  te: Testenv,
+  record: LeaseRecord | undefined,
+  signal: AbortSignal,
+): Promise<Certificate> {
+  try {
+    return await runReset(tools, te, record, signal);
+  } catch (error) {
+    if (!isNoSpace(error)) throw error;
+    throw new RackyardError("no-space", describeError(error), { cause: error });
+  }
+}
+
+async function runReset(
   tools: ResetTools,
   te: Testenv,
   record: LeaseRecord | undefined,
@@ -48,10 +66,11 @@ export async function resetRack(
   };
   const destroyed = await timed("stop", () => stop(tools, te, parts));
   await timed("consoles", () => cutConsoles(parts, record));
-  if (record) await tools.filesComplete(record.lease);
+  if (record) await tools.filesComplete(record.grant);
+  const before = await identities(tools, parts);
   await timed("wipe", () => wipe(tools, parts));
   await timed("network", () => remakeNetwork(tools, parts));
-  const proof = await timed("proof", () => prove(tools, te, parts));
+  const proof = await timed("proof", () => prove(tools, te, parts, before));
   const phase = te.phase.state === "resetting" ? te.phase : undefined;
   const certificate = signCertificate(
     {
@@ -71,9 +90,12 @@ export async function resetRack(
   );
   if (record) {
     const text = `${JSON.stringify(certificate, undefined, 1)}\n`;
-    await writeFileAtomic(join(record.folder, "certificate.json"), text, 0o600);
+    // The certificate itself goes with the report; without its file the evidence lacks a page.
+    await writeFileAtomic(join(record.folder, "certificate.json"), text, 0o600).catch(
+      (error: unknown) => record.write("certificate-file", { why: describeError(error) }),
+    );
     record.write("certificate", { epoch: te.epoch, durationMs: certificate.durationMs });
-    await tools.filesComplete(record.lease);
+    await tools.filesComplete(record.grant);
   }
   return certificate;
 }
@@ -114,14 +136,26 @@ async function moveIfAny(from: string, to: string): Promise<void> {
   }
 }
 
+/** Which files the disks are; what is new is none of them. */
+async function identities(tools: ResetTools, parts: TestenvParts): Promise<ReadonlySet<string>> {
+  const { disks } = tools.hypervisor;
+  const found = await Promise.all(parts.all.map(({ disk }) => disks.facts(disk.path)));
+  return new Set(found.flatMap((facts) => facts?.identity ?? []));
+}
+
 /** Step 3: fresh overlays, and definitions as planned. */
 async function wipe(tools: ResetTools, parts: TestenvParts): Promise<void> {
   const { domains, disks } = tools.hypervisor;
   const defined = new Map((await domains.list()).map((domain) => [domain.uuid, domain.plan]));
+  const asPlanned = async (spec: DomainSpec): Promise<boolean> =>
+    defined.get(spec.uuid) === domains.digest(spec) &&
+    (await domains.look(spec)).unlike.length === 0;
   await Promise.all(
     parts.all.map(async ({ spec, disk }) => {
+      // What a tenant filled the host's disk with goes first, or there is no room for the new one.
+      await disks.remove(disk.path);
       await disks.createOverlay({ ...disk, base: null });
-      if (defined.get(spec.uuid) !== domains.digest(spec)) await domains.define(spec);
+      if (!(await asPlanned(spec))) await domains.define(spec);
     }),
   );
 }
@@ -138,32 +172,24 @@ async function remakeNetwork(tools: ResetTools, parts: TestenvParts): Promise<vo
   ]);
 }
 
-/** Steps 6 and 7: each item looked at afresh; throws what is not as it must be. */
-async function prove(tools: ResetTools, te: Testenv, parts: TestenvParts): Promise<object> {
-  const { domains, disks, bridges, testNetwork, portRules } = tools.hypervisor;
+/**
+ * Steps 6 and 7: each item looked at afresh; throws what is not as it must be. What is attested was
+ * seen; what nobody looked at is named under `notChecked`. `before`: the disks of the last lease.
+ */
+async function prove(
+  tools: ResetTools,
+  te: Testenv,
+  parts: TestenvParts,
+  before: ReadonlySet<string>,
+): Promise<object> {
+  const { bridges, testNetwork, portRules } = tools.hypervisor;
   const wrong: string[] = [];
-  const holds = (condition: boolean, what: string): void => {
+  const holds = (condition: boolean, what: string): boolean => {
     if (!condition) wrong.push(what);
+    return condition;
   };
-  const found = new Map((await domains.list()).map((domain) => [domain.uuid, domain]));
-  let processes = 0;
-  const proved = [];
-  for (const { spec, disk } of parts.all) {
-    const domain = found.get(spec.uuid);
-    holds(domain !== undefined, `${spec.name} is not defined`);
-    holds(domain?.power === "off", `${spec.name} is ${domain?.power}`);
-    holds(domain?.plan === domains.digest(spec), `${spec.name} is not defined as planned`);
-    processes += (await domains.processesOf(spec.uuid)).length;
-    const facts = await disks.facts(disk.path);
-    holds(facts !== null && facts.base === null, `the disk of ${spec.name} is not empty`);
-    holds((facts?.bytes ?? 0) <= limits.emptyDiskBytes, `the disk of ${spec.name} has data`);
-    proved.push({
-      domain: spec.name,
-      base: null,
-      overlayNew: true,
-      overlayBytes: facts?.bytes ?? 0,
-    });
-  }
+  const machines = await proveMachines(tools, parts, before, holds);
+  let { processes } = machines;
   const bridge = await bridges.facts(parts.bridge);
   holds(bridge.exists && bridge.ports.length === 0, `${parts.bridge} has ports`);
   holds(bridge.flows === "default", `${parts.bridge} has flows`);
@@ -180,12 +206,11 @@ async function prove(tools: ResetTools, te: Testenv, parts: TestenvParts): Promi
   holds(gate.sshKeys === 0, "an ssh key is left");
   holds(gate.openConnections === 0, "a connection to the gate is open");
   if (wrong.length > 0) fail("command-failed", `proof of ${te.number}: ${wrong.join("; ")}`);
-  const digests = parts.all.map(({ spec }) => domains.digest(spec)).join("\n");
   return {
-    disks: proved,
-    nvram: null,
+    disks: machines.disks,
+    nvram: machines.nvram,
     bootDevice: "plan",
-    definition: `sha256:${createHash("sha256").update(digests).digest("hex")}`,
+    definition: `sha256:${machines.definition}`,
     media: "empty",
     bridges: [{ name: parts.bridge, ports: 0, flows: "default", addresses: 0 }],
     processes,
@@ -197,6 +222,52 @@ async function prove(tools: ResetTools, te: Testenv, parts: TestenvParts): Promi
       tokens: null,
       openConnections: gate.openConnections,
     },
-    probe: { oldBmcUser: null, oldToken: null, oldSshKey: "absent" },
+    probe: {
+      oldBmcUser: null,
+      oldToken: null,
+      oldSshKey: gate.sshKeys === 0 ? "absent" : "present",
+    },
+    // nobody tried to log in with the old key: that its line is gone was seen
+    notChecked: ["probe.login"],
   };
+}
+
+type Holds = (condition: boolean, what: string) => boolean;
+
+/** Domains as they are defined, their disks and processes. */
+async function proveMachines(
+  tools: ResetTools,
+  parts: TestenvParts,
+  before: ReadonlySet<string>,
+  holds: Holds,
+): Promise<{ processes: number; disks: object[]; definition: string; nvram: string | null }> {
+  const { domains, disks } = tools.hypervisor;
+  const found = new Map((await domains.list()).map((domain) => [domain.uuid, domain]));
+  const definitions = [];
+  const proved = [];
+  const nvrams = [];
+  let processes = 0;
+  for (const { spec, disk } of parts.all) {
+    const domain = found.get(spec.uuid);
+    if (!holds(domain !== undefined, `${spec.name} is not defined`)) continue;
+    holds(domain?.power === "off", `${spec.name} is ${domain?.power}`);
+    holds(domain?.plan === domains.digest(spec), `${spec.name} is not defined as planned`);
+    const look = await domains.look(spec);
+    definitions.push(look.definition);
+    holds(look.media.length === 0, `${spec.name} has ${look.media.join(", ")} in its drive`);
+    holds(look.nvram === null, `${spec.name} has an NVRAM`);
+    if (look.nvram !== null) nvrams.push(look.nvram);
+    holds(!look.unlike.includes("boot"), `${spec.name} boots from ${look.boot.join(", ")}`);
+    holds(look.unlike.length === 0, `${spec.name} has another ${look.unlike.join(", ")}`);
+    processes += (await domains.processesOf(spec.uuid)).length;
+    const facts = await disks.facts(disk.path);
+    holds(facts !== null && facts.base === null, `the disk of ${spec.name} is not empty`);
+    holds((facts?.bytes ?? 0) <= limits.emptyDiskBytes, `the disk of ${spec.name} has data`);
+    const overlayNew = facts !== null && !before.has(facts.identity);
+    holds(overlayNew, `the disk of ${spec.name} is the last lease's`);
+    const overlayBytes = facts?.bytes ?? 0;
+    proved.push({ domain: spec.name, base: facts?.base ?? null, overlayNew, overlayBytes });
+  }
+  const definition = createHash("sha256").update(definitions.join("\n")).digest("hex");
+  return { processes, disks: proved, definition, nvram: nvrams[0] ?? null };
 }

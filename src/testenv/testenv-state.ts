@@ -84,9 +84,12 @@ export type TestenvEvent =
   | { readonly kind: "seed-image"; readonly epoch: number; readonly digest: string }
   | { readonly kind: "fenced"; readonly endedAt: string }
   | { readonly kind: "proved"; readonly certificate: Certificate }
-  | { readonly kind: "reset-failed"; readonly detail: string }
+  /** `ofHost`: its disk was full, say; that counts no try of the rack's. */
+  | { readonly kind: "reset-failed"; readonly detail: string; readonly ofHost: boolean }
   | { readonly kind: "retry" }
   | { readonly kind: "order-reset" }
+  /** The broker remembers an epoch of this TE that our record does not: ours is an old one. */
+  | { readonly kind: "outrun"; readonly epoch: number }
   | { readonly kind: "rebooted" }
   | { readonly kind: "drain"; readonly on: boolean }
   /** The carve plan no longer holds it, or holds it with another kind. */
@@ -100,10 +103,10 @@ export type Effect =
   | { readonly kind: "provision" }
   /** Make credentials, open the port, build TE data; answers `opened` or `open-failed`. */
   | { readonly kind: "open"; readonly terms: Terms }
-  /** Tell the broker `prepared`, with the TE data that `open` kept. */
+  /** It is in the holder's hands from now on: consoles are followed, the data may be told. */
   | { readonly kind: "hand-over"; readonly terms: Terms; readonly deadline: Deadline }
   | { readonly kind: "watch-deadline"; readonly terms: Terms; readonly deadline: Deadline }
-  /** The key line is made anew for the later deadline, then `extended` is told. */
+  /** The key line is made anew for the later deadline. */
   | { readonly kind: "extend"; readonly terms: Terms; readonly deadline: Deadline }
   /** Credentials die, connections are cut, ≤ 1 s; answers `fenced`. */
   | { readonly kind: "fence" }
@@ -112,26 +115,6 @@ export type Effect =
   | { readonly kind: "retry-after"; readonly ms: number }
   /** Takes all parts away; answers `removed`. */
   | { readonly kind: "remove" }
-  | {
-      readonly kind: "tell-too-low";
-      readonly lease: string;
-      readonly offered: number;
-      readonly highest: number;
-    }
-  | {
-      readonly kind: "tell-resetting";
-      readonly terms: Terms | null;
-      readonly epoch: number;
-      readonly reason: ResetReason;
-      readonly endedAt: string;
-    }
-  | { readonly kind: "tell-ready"; readonly certificate: Certificate }
-  | {
-      readonly kind: "tell-faulty";
-      readonly lease: string | null;
-      readonly epoch: number;
-      readonly detail: string;
-    }
   /** The whole TE as it now is, to the broker. */
   | { readonly kind: "report" };
 
@@ -154,4 +137,9 @@ export function newTestenv(number: number, kind: string): Testenv {
 export function openTerms(testenv: Testenv): Terms | null {
   const { phase } = testenv;
   return phase.state === "preparing" || phase.state === "leased" ? phase.terms : null;
+}
+
+/** Phases that a holder, or the next one, gets something from: told when they are recorded. */
+export function gives(phase: Phase): boolean {
+  return phase.state === "preparing" || phase.state === "leased" || phase.state === "ready";
 }

@@ -9,6 +9,7 @@ import type { KeyObject } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import type { Endpoint } from "../base/http-client.ts";
 import type { Log } from "../base/log.ts";
+import type { Troubles } from "../base/troubles.ts";
 import { keepConsoleSmall } from "../hypervisor/console-log.ts";
 import type { DomainEvent, Hypervisor } from "../hypervisor/hypervisor-port.ts";
 import type { ImageStore } from "../image/content-store.ts";
@@ -18,17 +19,17 @@ import type { FromHost } from "../session/session-port.ts";
 import type { SshKeyPair } from "../ssh/keys.ts";
 import type { Store } from "../store/store.ts";
 import { openActor } from "./actor.ts";
-import type { RackWork } from "./actor.ts";
-import { openAsked } from "./asked.ts";
-import type { TestenvMessage } from "./asked.ts";
+import type { ActorWork } from "./actor.ts";
 import type { Wanted } from "./carve.ts";
 import { openConsoleStreams } from "./recorder/consoles.ts";
 import { openGate } from "./gate/gate.ts";
 import { openVerbs } from "./gate/verbs.ts";
-import { openHomecoming } from "./recorder/homecoming.ts";
+import { openUpload } from "./recorder/upload.ts";
 import { openKeyPool } from "./key-pool.ts";
 import { openLeaseWatch } from "./recorder/lease-watch.ts";
 import type { Watched } from "./recorder/lease-watch.ts";
+import { openOrders } from "./orders.ts";
+import type { Orders, TestenvMessage } from "./orders.ts";
 import { newTestenv } from "./testenv-state.ts";
 import type { Testenv } from "./testenv-state.ts";
 import { accountName, partsOf } from "./parts.ts";
@@ -39,12 +40,13 @@ import type { Provision } from "./provision.ts";
 import { makeRackFolders, openRack } from "./rack.ts";
 import type { RackTools, RuleBook } from "./rack.ts";
 import { testenvRecords } from "./record.ts";
+import type { RecordedGrant } from "./recorder/recorder.ts";
 import { openRecorder } from "./recorder/recorder.ts";
 import { openRegistry } from "./registry.ts";
 import type { Registry } from "./registry.ts";
 import { resetRack } from "./reset.ts";
-import { openTelling } from "./telling.ts";
-import type { Telling } from "./telling.ts";
+import { openReports } from "./reports.ts";
+import type { Reports } from "./reports.ts";
 
 export type TestenvsOptions = {
   /** `<state>/te`. */
@@ -64,6 +66,7 @@ export type TestenvsOptions = {
   readonly broker: Endpoint;
   readonly send: (message: FromHost) => void;
   readonly wantPass: () => void;
+  readonly troubles: Troubles;
   readonly onCrash: (error: unknown) => void;
   readonly log: Log;
 };
@@ -73,6 +76,8 @@ export type Testenvs = AsyncDisposable & {
   start(wanted: readonly Wanted[], newWorld: boolean): Promise<void>;
   /** Resolves when what it asks is recorded. */
   onMessage(message: TestenvMessage): Promise<void>;
+  /** What the broker wants of each TE as a session begins. */
+  onWelcome: Orders["onWelcome"];
   reports(): Promise<TestenvReport[]>;
   readonly provision: Provision;
   onDomainEvent(event: DomainEvent): void;
@@ -88,27 +93,21 @@ export type Testenvs = AsyncDisposable & {
 };
 
 export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> {
-  const { hypervisor, clock, send } = options;
+  const { hypervisor, clock, send, troubles, onCrash, log } = options;
   const inner = await openInner(options);
-  const { registry, rack, recorder, homecoming, consoles, watch, power, gate, records } = inner;
-  const telling = openTelling({
-    registry,
-    rack,
-    power,
-    send,
-    log: options.log,
-    onHandOver: (te) => watch.begin(registry.watched(te)),
-  });
-  const work = workOf(options, inner, telling);
+  const { registry, rack, recorder, upload, consoles, watch, gate, records } = inner;
+  const reports = openReports({ registry, rack, send, log });
+  const orders = openOrders({ registry, rack, recorder, consoles, send, log });
+  const work = workOf(options, inner, reports);
   const addActor = (testenv: Testenv): void =>
-    registry.add(openActor({ testenv, records, work, clock, onCrash: options.onCrash }));
+    registry.add(openActor({ testenv, records, work, clock, troubles, onCrash }));
 
   async function adopt(wanted: readonly Wanted[], newWorld: boolean): Promise<void> {
     for (const te of await records.all()) addActor(te);
     for (const { number, kind } of wanted) {
       if (registry.actor(number)) continue;
       const te = newTestenv(number, kind);
-      await records.save(null, "carved", te);
+      await records.save([{ before: null, event: "carved", after: te }]);
       addActor(te);
     }
     if (!newWorld) registry.eachLent((found) => watch.begin(found));
@@ -140,12 +139,13 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
 
   return {
     provision,
-    onMessage: openAsked({ registry, rack, recorder, consoles, send }),
+    onMessage: (message) => orders.onMessage(message),
+    onWelcome: (wanted) => orders.onWelcome(wanted),
     async start(wanted, newWorld) {
       await adopt(wanted, newWorld);
-      await homecoming.resume();
+      await upload.resume();
     },
-    reports: () => Promise.all(present(registry).map((te) => telling.report(te))),
+    reports: () => reports.all(),
     onDomainEvent: (event) => registry.eachLent((found) => onDomainEvent(event, found, inner)),
     onAck: (mac) => registry.eachLent((found) => watch.onAck(mac, found)),
     onInterruption: (code, text) =>
@@ -158,7 +158,7 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
       await Promise.all(registry.actors().map((actor) => actor.close()));
       await consoles[Symbol.asyncDispose]();
       await gate[Symbol.asyncDispose]();
-      await homecoming[Symbol.asyncDispose]();
+      await upload[Symbol.asyncDispose]();
     },
   };
 }
@@ -173,7 +173,7 @@ async function openInner(options: TestenvsOptions) {
   const recorder = await openRecorder(folders.recorder, clock);
   const { broker } = options;
   const recorderRoot = folders.recorder;
-  const homecoming = openHomecoming({ broker, recorder, recorderRoot, clock, log });
+  const upload = openUpload({ broker, hostName: config.name, recorder, recorderRoot, clock, log });
   const partsOf = partsIn(options);
   const registry: Registry = openRegistry(partsOf, (te) => rack.record(te));
   const power = openPower(hypervisor.domains);
@@ -209,6 +209,7 @@ async function openInner(options: TestenvsOptions) {
     clock,
     partsOf,
     rules: options.rules,
+    power,
     images: options.images,
     takeKey: () => keys.take(),
     world: options.world,
@@ -224,22 +225,20 @@ async function openInner(options: TestenvsOptions) {
   const consoles = openConsoleStreams((message) => options.send(message));
   const records = testenvRecords(options.store, () => clock.wallMs());
   const shared = { registry, rack, tools, power, gate, records };
-  return { ...shared, recorder, homecoming, consoles, watch };
+  return { ...shared, recorder, upload, consoles, watch };
 }
 
 /** How the effects of a life are done here (actor.ts). */
-function workOf(options: TestenvsOptions, inner: Inner, telling: Telling): RackWork {
-  const { rack, tools, recorder, homecoming, watch } = inner;
+function workOf(options: TestenvsOptions, inner: Inner, reports: Reports): ActorWork {
+  const { rack, tools, recorder, upload, registry, watch } = inner;
   const { certificateKey, clock } = options;
-  const filesComplete = (lease: string): Promise<void> => homecoming.send(lease, clock.wallMs());
+  const filesComplete = (grant: RecordedGrant): Promise<void> => upload.send(grant, clock.wallMs());
   return {
     wantPass: options.wantPass,
-    tell: telling.tell,
-    open: (te, terms) => rack.open(te, terms),
-    async extend(te, terms, deadline) {
-      await rack.extend(te, terms, deadline);
-      telling.extended(te, terms, deadline);
-    },
+    report: (te) => reports.changed(te.number),
+    handOver: (te) => watch.begin(registry.watched(te)),
+    open: rack.open,
+    extend: rack.extend,
     async fence(te) {
       watch.end(te.number);
       await rack.fence(te);
@@ -250,7 +249,7 @@ function workOf(options: TestenvsOptions, inner: Inner, telling: Telling): RackW
       await recorder.prune();
       return certificate;
     },
-    remove: (te) => rack.remove(te),
+    remove: rack.remove,
   };
 }
 

@@ -43,6 +43,22 @@ export function testDomains(given: {
     expect((await find(domains, spec.uuid))?.plan).toBe(plan);
   });
 
+  test("H-8.2 a definition that was changed past us is seen, though our mark on it stays", async () => {
+    const [domains, spec] = [given.domains(), given.spec()];
+    await domains.define(spec);
+    const good = await domains.look(spec);
+    expect(good).toMatchObject({ media: [], nvram: null, unlike: [] });
+    const nic = spec.nics[0]!;
+    const other = {
+      ...spec,
+      memoryMiB: spec.memoryMiB + 64,
+      nics: [{ ...nic, mac: "00:11:22:33:44:55" }],
+    };
+    const bad = await domains.look(other);
+    expect(bad.unlike).toEqual(expect.arrayContaining(["memoryMiB", "nics"]));
+    expect(bad.definition).toBe(good.definition);
+  });
+
   test("H-3.7 power on and off; what already holds is content", async () => {
     const [domains, { uuid }] = [given.domains(), given.spec()];
     expect(await domains.start(uuid)).toBe("started");

@@ -92,6 +92,7 @@ describe("H-4.7 domains on a real libvirtd", () => {
     (await run("virsh", ["-q", "-c", bench.agent.cell.libvirtUri, ...args])).stdout;
   const domains = () => ({
     list: () => bench.agent.call("domains", "list"),
+    look: (spec: Parameters<typeof define>[1]) => bench.agent.call("domains", "look", spec),
     digest: (spec: Parameters<typeof define>[1]) => bench.agent.call("domains", "digest", spec),
     define: (spec: Parameters<typeof define>[1]) => bench.agent.call("domains", "define", spec),
     undefine: (uuid: string) => bench.agent.call("domains", "undefine", uuid),

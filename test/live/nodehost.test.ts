@@ -26,7 +26,7 @@ beforeAll(async () => {
   host = await makeTestHost({ accelerator: "tcg", kinds, images: { cache } });
   broker = await playBroker(host.socket);
   await host.start();
-  await broker.heard("ready", undefined, 120_000);
+  await broker.reported("ready", undefined, 120_000);
 });
 afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();

@@ -14,7 +14,8 @@ import { readText } from "../../src/base/http-client.ts";
 import { logTo } from "../../src/base/log.ts";
 import { until } from "../../src/base/wait.ts";
 import { endCell } from "../../src/hypervisor/cell-end.ts";
-import type { Hello, ToBroker, ToHost } from "../../src/model/session.ts";
+import type { Hello, ToBroker, ToHost, Wanted } from "../../src/model/session.ts";
+import type { TestenvReport } from "../../src/model/testenv.ts";
 import { openHostSessions } from "../../src/session/host-sessions.ts";
 import type { FromHost, HostSessions } from "../../src/session/session-port.ts";
 
@@ -24,6 +25,12 @@ export type PlayedBroker = AsyncDisposable & {
   /** Files brought home, `lease/name`. */
   readonly files: Map<string, string>;
   send(message: ToHost): void;
+  /** Waits for the first TE to be told of in this state. */
+  reported(
+    state: TestenvReport["state"],
+    fits?: (report: TestenvReport) => boolean,
+    timeoutMs?: number,
+  ): Promise<Extract<FromHost, { kind: "testenv" }>>;
   /** Waits for a message of this kind that fits, from `after` on; gives it. */
   heard<K extends ToBroker["kind"]>(
     kind: K,
@@ -34,7 +41,11 @@ export type PlayedBroker = AsyncDisposable & {
   forget(): void;
 };
 
-export async function playBroker(socket: string): Promise<PlayedBroker> {
+/** `wanted`: what every welcome says. */
+export async function playBroker(
+  socket: string,
+  wanted: readonly Wanted[] = [],
+): Promise<PlayedBroker> {
   const messages: FromHost[] = [];
   const files = new Map<string, string>();
   let from = 0;
@@ -46,7 +57,8 @@ export async function playBroker(socket: string): Promise<PlayedBroker> {
     handler: {
       async onHello(said) {
         hello = said;
-        return { kind: "welcome", brokerTime: new Date().toISOString(), testenvs: [], nodes: [] };
+        const brokerTime = new Date().toISOString();
+        return { kind: "welcome", brokerTime, testenvs: [...wanted], nodes: [] };
       },
       onConnected: () => undefined,
       onMessage: async (_, message) => void messages.push(message),
@@ -55,7 +67,7 @@ export async function playBroker(socket: string): Promise<PlayedBroker> {
   });
   const server: Server = createServer((request, response) => {
     const [, lease = "", name = ""] =
-      /^\/v1\/hosts\/leases\/([^/]+)\/files\/([^/]+)$/.exec(request.url ?? "") ?? [];
+      /^\/v1\/hosts\/leases\/([^/]+)\/files\/([^/?]+)(?:\?.*)?$/.exec(request.url ?? "") ?? [];
     void readText(request, 1e9).then((text) => {
       files.set(`${lease}/${name}`, text);
       response.writeHead(204).end();
@@ -67,6 +79,15 @@ export async function playBroker(socket: string): Promise<PlayedBroker> {
   await mkdir(join(socket, ".."), { recursive: true });
   await rm(socket, { force: true });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
+  const heard: PlayedBroker["heard"] = (kind, fits = () => true, timeoutMs = 30_000) =>
+    until(
+      () =>
+        messages
+          .slice(from)
+          .filter((message) => message.kind === kind)
+          .find((message) => fits(message as never)),
+      { timeoutMs, everyMs: 5, what: `${kind} from the host` },
+    ) as never;
   return {
     get hello() {
       return hello;
@@ -76,15 +97,9 @@ export async function playBroker(socket: string): Promise<PlayedBroker> {
     send(message) {
       if (!sessions.send(hello!.hostId, message)) throw new Error("the host is not connected");
     },
-    heard: (kind, fits = () => true, timeoutMs = 30_000) =>
-      until(
-        () =>
-          messages
-            .slice(from)
-            .filter((message) => message.kind === kind)
-            .find((message) => fits(message as never)),
-        { timeoutMs, everyMs: 5, what: `${kind} from the host` },
-      ) as never,
+    heard,
+    reported: (state, fits = () => true, timeoutMs) =>
+      heard("testenv", ({ report }) => report.state === state && fits(report), timeoutMs),
     forget: () => void (from = messages.length),
     async [Symbol.asyncDispose]() {
       await sessions[Symbol.asyncDispose]();

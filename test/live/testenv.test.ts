@@ -14,7 +14,8 @@ import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
 import { verifyCertificate } from "../../src/model/certificate.ts";
 import { processesWith } from "../../src/hypervisor/process-scan.ts";
-import type { TestenvData } from "../../src/model/testenv.ts";
+import type { Wanted } from "../../src/model/session.ts";
+import type { Certificate, TestenvData } from "../../src/model/testenv.ts";
 import { sshArgs, writeKnownHosts } from "../../src/ssh/client.ts";
 import type { SshTarget } from "../../src/ssh/client.ts";
 import { guestMark, prepareGuest } from "./guest.ts";
@@ -32,7 +33,7 @@ beforeAll(async () => {
   host = await makeTestHost({ accelerator: "tcg", kinds: { two: { count: 1 } } });
   broker = await playBroker(host.socket);
   agent = await host.start();
-  await broker.heard("ready", undefined, 120_000);
+  await broker.reported("ready", undefined, 120_000);
 });
 afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
@@ -48,23 +49,35 @@ type Lease = {
   readonly deadlineAt: string;
 };
 
+type Offer = NonNullable<Wanted["lease"]>;
+function want(lease: Wanted["lease"], ended: Wanted["ended"] = null): void {
+  const wanted = { testenv: 1, epoch: "0", draining: false, lease, ended };
+  broker.send({ kind: "wanted", wanted });
+}
+
+function offer(of: Pick<Offer, "id" | "epoch" | "durationMs">): void {
+  const needs = { machines: 2, compat: "2014" as const };
+  want({ ...of, needs, holderName: "test", holderAddresses: [], tokenHash: "" });
+}
+
+/** What the rack was last told to be. */
+function atRest(): boolean {
+  const told = broker.messages.findLast((message) => message.kind === "testenv");
+  const report = told?.kind === "testenv" ? told.report : broker.hello?.testenvs[0];
+  return report?.state === "ready";
+}
+
 async function lend(durationMs = 3_600_000): Promise<Lease> {
   const id = systemRandom.uuid4();
   const own = ++epoch;
+  // a test before this one may have left it in its reset
+  await until(() => atRest(), { timeoutMs: 60_000, what: "the rack to be clean" });
   broker.forget();
   const began = performance.now();
-  broker.send({
-    kind: "prepare",
-    testenv: 1,
-    lease: id,
-    epoch: String(own),
-    durationMs,
-    needs: { machines: 2, compat: "2014" },
-    holderName: "test",
-    holderAddresses: [],
-    tokenHash: "",
-  });
-  const { data, deadlineAt } = await broker.heard("prepared");
+  offer({ id, epoch: String(own), durationMs });
+  const { data, report } = await broker.reported("leased");
+  const deadlineAt = report.deadlineAt!;
+  if (data === null) throw new Error("leased without its data");
   const preparedMs = performance.now() - began;
   const identityFile = join(host.state, `${id}.key`);
   const knownHostsFile = join(host.state, `${id}.hosts`);
@@ -76,19 +89,18 @@ async function lend(durationMs = 3_600_000): Promise<Lease> {
 }
 
 function end(lease: Lease): void {
-  broker.send({
-    kind: "end",
-    testenv: 1,
-    lease: lease.id,
-    epoch: String(lease.epoch),
-    reason: "released",
-  });
+  want(null, { lease: lease.id, epoch: String(lease.epoch), reason: "released" });
+}
+
+async function proved(timeoutMs?: number): Promise<Certificate> {
+  const { report } = await broker.reported("ready", undefined, timeoutMs);
+  return report.certificate!;
 }
 
 async function giveBack(lease: Lease): Promise<void> {
   broker.forget();
   end(lease);
-  const { certificate } = await broker.heard("ready");
+  const certificate = await proved();
   expect(certificate.epoch).toBe(lease.epoch);
   expect(certificate.lease).toBe(lease.id);
   expect(verifyCertificate(certificate, broker.hello!.certificateKey)).toBe(true);
@@ -121,7 +133,41 @@ test("H-1.14 H-6.4 a grant takes no longer than 300 ms; its key opens the gate, 
   await giveBack(lease);
 });
 
-test("H-7.4 H-7.5 copyseed takes a bootable image, and refuses what is dangerous", async () => {
+test("H-6.1 H-6.2 H-6.3 an sshd of our own, and no shell behind it: no words, no subsystem, no tunnel", async () => {
+  const lease = await lend();
+  const args = (...more: string[]): string[] => [...more, ...sshArgs(lease.target, "virsh list")];
+  const outcome = (words: readonly string[]): Promise<CommandResult> =>
+    run("ssh", words, { accept: "any", timeoutMs: 60_000 });
+  // its host key is the one of the TE data, its account the TE's
+  expect((await outcome(args())).exitCode).toBe(0);
+  const stranger = { ...lease.target, user: "root" };
+  expect((await outcome(sshArgs(stranger, "virsh list"))).exitCode).toBe(255);
+  for (const words of [
+    "virsh list; id",
+    "virsh list && id",
+    "virsh list | cat",
+    "$(id)",
+    "`id`",
+    "virsh list > /tmp/x",
+    "sh -c id",
+    "te-shell --lease x --epoch 1",
+    "/bin/sh",
+  ]) {
+    expect(await gate(lease, words), words).toMatchObject({
+      exitCode: 1,
+      stdout: "",
+      stderr: "Unknown command\n",
+    });
+  }
+  const sftp = await outcome(["-s", ...sshArgs(lease.target, "sftp")]);
+  expect(sftp.exitCode).not.toBe(0);
+  expect(sftp.stdout).toBe("");
+  const tunnel = await outcome(args("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22"));
+  expect(tunnel.exitCode).toBe(255);
+  await giveBack(lease);
+});
+
+test("H-7.4 H-7.5 H-11.2 copyseed takes a bootable image, and refuses what is dangerous", async () => {
   const lease = await lend();
   const evil = join(host.state, "evil.qcow2");
   await run("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", guest.disk, evil]);
@@ -183,14 +229,14 @@ test("L4 H-6.8 at the end an open copyseed is cut and the key refused, within a 
   broker.forget();
   const began = performance.now();
   end(lease);
-  await broker.heard("resetting");
+  await broker.reported("resetting", ({ ended }) => ended?.fencedAt != null);
   const fencedMs = performance.now() - began;
   const late = await gate(lease, "virsh start seed_1");
   expect(late.exitCode).toBe(255);
   expect(late.stderr).toContain("Permission denied");
   expect((await copy.exited).code).toBe(255);
   expect(fencedMs).toBeLessThan(1_000);
-  await broker.heard("ready");
+  await broker.reported("ready");
   // the next lease's key is another; the old one still opens nothing
   const next = await lend();
   expect((await gate(lease, "virsh list")).exitCode).toBe(255);
@@ -198,23 +244,26 @@ test("L4 H-6.8 at the end an open copyseed is cut and the key refused, within a 
   await giveBack(next);
 });
 
-test("L2 an epoch that the host has seen is refused with the highest", async () => {
+test("L2 L3 an epoch that the host has seen moves nothing, and is answered with the highest", async () => {
+  await until(() => atRest(), { timeoutMs: 60_000, what: "the rack to be clean" });
   broker.forget();
-  broker.send({
-    kind: "prepare",
-    testenv: 1,
-    lease: systemRandom.uuid4(),
-    epoch: String(epoch),
-    durationMs: 1_000,
-    needs: { machines: 1, compat: null },
-    holderName: "late",
-    holderAddresses: [],
-    tokenHash: "",
-  });
-  expect(await broker.heard("epoch-too-low")).toMatchObject({
-    offered: String(epoch),
-    highest: String(epoch),
-  });
+  offer({ id: systemRandom.uuid4(), epoch: String(epoch), durationMs: 1_000 });
+  const { report } = await broker.reported("ready");
+  expect(report).toMatchObject({ epoch: String(epoch), lease: null });
+});
+
+test("L2 L5 a record of yesterday: told the epoch that it forgot, the rack proves itself for it", async () => {
+  await until(() => atRest(), { timeoutMs: 60_000, what: "the rack to be clean" });
+  broker.forget();
+  epoch += 5;
+  const wanted = { testenv: 1, epoch: String(epoch), draining: true, lease: null, ended: null };
+  broker.send({ kind: "wanted", wanted });
+  expect(await proved()).toMatchObject({ epoch, lease: null, reason: "repaired" });
+  // and a drain flag that is told is kept, until another is told
+  await broker.reported("ready", (report) => report.draining);
+  broker.forget();
+  want(null);
+  await broker.reported("ready", (report) => !report.draining);
 });
 
 test("H-1.11 H-1.1 H-6.5 the agent killed under a lease: back in 2 s, lease, machines, key live on", async () => {
@@ -269,17 +318,17 @@ test("H-1.12 L13 a machine that the host killed makes the rack lost, never the j
   const uuid = broker.hello!.testenvs[0]!.machineList[0]!.uuid;
   const [pid] = processesWith(/^qemu-system-/, uuid);
   process.kill(pid!, "SIGKILL");
-  const ended = await broker.heard("resetting");
-  expect(ended).toMatchObject({ lease: lease.id, reason: "te-lost" });
+  const { report } = await broker.reported("resetting");
+  expect(report).toMatchObject({ lease: lease.id, ended: { reason: "te-lost" } });
   await broker.heard("event", (event) => event.interruption?.code === "machine-stopped");
-  const { certificate } = await broker.heard("ready");
+  const certificate = await proved();
   expect(certificate).toMatchObject({ epoch: lease.epoch, reason: "te-lost" });
 });
 
 test("H-1.12 L5 a free rack that lost a machine is rebuilt and proved; then a pass plans nothing", async () => {
   broker.forget();
   await run("virsh", ["-q", "-c", broker.hello!.libvirt!, "undefine", "baremetalbrbm1_1"]);
-  const { certificate } = await broker.heard("ready", undefined, 60_000);
+  const certificate = await proved(60_000);
   expect(certificate).toMatchObject({ epoch, lease: null, reason: "provisioned" });
   await until(async () => (await planned()).length === 0, {
     timeoutMs: 30_000,
@@ -303,8 +352,10 @@ test("L7 L8 without a broker the host ends the lease at its deadline, resets and
     what: "the key to be dead",
   });
   broker = await playBroker(host.socket);
-  await broker.heard("resetting", (message) => message.reason === "expired");
-  const { certificate } = await broker.heard("ready");
-  expect(certificate).toMatchObject({ epoch: lease.epoch, reason: "expired" });
+  // the hello may tell of it as proved already
+  await until(() => broker.hello !== undefined && atRest(), { timeoutMs: 60_000, what: "proof" });
+  const told = broker.messages.findLast((message) => message.kind === "testenv");
+  const report = told?.kind === "testenv" ? told.report : broker.hello!.testenvs[0]!;
+  expect(report.certificate).toMatchObject({ epoch: lease.epoch, reason: "expired" });
   expect(broker.hello!.testenvs[0]).toMatchObject({ epoch: String(lease.epoch) });
 });

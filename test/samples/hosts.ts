@@ -1,5 +1,6 @@
 /** Hosts that tests of brokers, ledgers and pools begin with: small, with nothing on them. */
 import type { Hello } from "../../src/model/session.ts";
+import type { TestenvReport } from "../../src/model/testenv.ts";
 
 type Lists = "kind" | "testenvs" | "nodes" | "images" | "processes";
 type Facts = Omit<Hello, Lists>;
@@ -30,4 +31,26 @@ export function sampleFacts(changes: Partial<Facts> = {}): Facts {
 export function sampleHello(changes: Partial<Hello> = {}): Hello {
   const nothing = { testenvs: [], nodes: [], images: [], processes: [] };
   return { kind: "hello", ...sampleFacts(), ...nothing, ...changes };
+}
+
+/** A small TE as its host reports it: at rest, in nobody's hands. */
+export function sampleReport(changes: Partial<TestenvReport> = {}): TestenvReport {
+  return {
+    number: 1,
+    kind: "two",
+    labels: [],
+    state: "ready",
+    epoch: "0",
+    draining: false,
+    lease: null,
+    leaseEpoch: null,
+    deadlineAt: null,
+    ended: null,
+    machines: { count: 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
+    machineList: [],
+    seedIp: "10.99.0.11",
+    certificate: null,
+    detail: null,
+    ...changes,
+  };
 }

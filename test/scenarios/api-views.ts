@@ -262,7 +262,7 @@ export function memoryViews(directory: string): Memory {
         writeFileSync(path, "<b>hi</b>");
         return path;
       },
-      storeFile: async (_id, name, body) => {
+      storeFile: async (_id, { name }, body) => {
         let bytes = 0;
         for await (const chunk of body as AsyncIterable<Buffer>) bytes += chunk.length;
         called.push(`store ${name} ${bytes}`);

@@ -261,7 +261,7 @@ test("surface.md §4 the socket is admin, its file 0600; sessions and files come
   const via = `unix:${socket}`;
   expect((await stat(socket)).mode & 0o777).toBe(0o600);
   expect((await send("/v1/tokens", { via })).status).toBe(200);
-  const path = `/v1/hosts/leases/${ids.lease}/files/a.log`;
+  const path = `/v1/hosts/leases/${ids.lease}/files/a.log?te=here:1&epoch=7`;
   expect((await send(path, { method: "PUT", token: "ry_admin", body: "abc" })).status).toBe(403);
   expect((await send(path, { via, method: "PUT", body: "abc" })).status).toBe(204);
   expect(memory.called).toEqual(["store a.log 3"]);

@@ -56,7 +56,7 @@ test("lease.md §4 the grant comes with the paired node's address; the lease end
   review.push(1);
   await world.start(layout);
   await success();
-  const prepare = host.heard.find((message) => message.kind === "prepare");
+  const prepare = host.wanted().find(({ lease }) => lease !== null);
   expect(JSON.stringify(prepare)).toContain("10.99.0.181");
   expect(await leases()).toMatchObject([
     { state: "ended", reason: "released", group: "app", testenvs: [{ id: "here:1", epoch: "1" }] },

@@ -1,6 +1,7 @@
 // Racks are asked for, granted, taken, given back: real store, broker, sessions and HTTP API,
 // the real holder; only the hypervisor's machines are missing.
 import { request as httpRequest } from "node:http";
+import { readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { call } from "../../src/base/http-client.ts";
@@ -281,7 +282,7 @@ describe("L6", () => {
 
 test("L2 a store from yesterday: the host refuses the low epoch, the broker moves up", async () => {
   const here = await host();
-  here.racks[0]!.epoch = 7; // what the store has forgotten; its host has not said so yet
+  here.raise(1, 7); // what the store has forgotten; its host has not said so yet
   const held = await openHolder(server.endpoint).acquire(asking(), { signal: never });
   expect(held.epoch).toBe("8");
   await held.release();
@@ -289,14 +290,15 @@ test("L2 a store from yesterday: the host refuses the low epoch, the broker move
 
 test("L5 a certificate with a wrong signature or epoch keeps the TE from being ready", async () => {
   const here = await host();
-  const forged = { ...here.racks[0]!.certificate, reason: "forged" };
-  here.say({ kind: "ready", testenv: 1, epoch: "0", certificate: forged });
+  const { certificate } = here.racks[0]!;
+  here.racks[0]!.certificate = { ...certificate, reason: "forged" };
+  here.report(1);
   await until(async () => (await te("here:1")).state === "faulty", { ...soon, what: "faulty" });
   expect((await te("here:1")).detail).toContain("signature");
   const asked = await calls().ask(asking(), "forged");
   expect(asked.why![0]).toMatchObject({ code: "te-faulty" });
-  const { certificate } = here.racks[0]!;
-  here.say({ kind: "ready", testenv: 1, epoch: "0", certificate });
+  here.racks[0]!.certificate = certificate;
+  here.report(1);
   await becomes(asked.id, "active");
 });
 
@@ -324,8 +326,9 @@ test("lease.md §6 a host that stays away: te-lost, offline until it has reporte
   expect(next.state).toBe("waiting");
   here.held.add("reset");
   here.start();
-  await until(() => here.heard.some(({ kind }) => kind === "end"), { ...soon, what: "the end" });
-  expect(here.heard.find(({ kind }) => kind === "end")).toMatchObject({ reason: "te-lost" });
+  const end = () => here.wanted().find(({ lease, ended }) => !lease && ended?.lease === held.id);
+  await until(() => end() !== undefined, { ...soon, what: "the end" });
+  expect(end()).toMatchObject({ ended: { reason: "te-lost" } });
   await until(async () => (await te("here:1")).state === "resetting", { ...soon, what: "reset" });
   expect((await stateOf(next.id)).state).toBe("waiting");
   here.resume("reset");
@@ -368,8 +371,8 @@ test("takeable: a waiter without a node keeps its place and is passed over", asy
   await late.release();
   await becomes(early.id, "active");
   expect((await stateOf(behind.id)).state).toBe("waiting");
-  const prepare = hosts[0]!.heard.findLast(({ kind }) => kind === "prepare");
-  expect(prepare).toMatchObject({ holderAddresses: ["10.99.0.180"] });
+  const offer = hosts[0]!.wanted().findLast(({ lease }) => lease !== null);
+  expect(offer).toMatchObject({ lease: { holderAddresses: ["10.99.0.180"] } });
 });
 
 test("avoid: another TE is preferred; the avoided one at once where nothing else is registered", async () => {
@@ -428,8 +431,8 @@ test("files come home: listed names only, whole or not at all, read back over HT
   await host();
   const held = await openHolder(server.endpoint).acquire(asking(), { signal: never });
   const socket = { url: `unix:${server.socketPath}` };
-  const put = (name: string, text: string) =>
-    call(socket, `/v1/hosts/leases/${held.id}/files/${name}`, {
+  const put = (name: string, text: string, of = `te=${held.te}&epoch=${held.epoch}`) =>
+    call(socket, `/v1/hosts/leases/${held.id}/files/${name}?${of}`, {
       method: "PUT",
       stream: Readable.from([text]),
     });
@@ -440,6 +443,14 @@ test("files come home: listed names only, whole or not at all, read back over HT
   await held.release();
   await put("timeline.jsonl", "{}\n"); // still open: the end was just now
   expect(await server.broker.leases.filePath(held.id, "timeline.jsonl")).toContain(held.id);
+  // a rack that it had before, and lost: that evidence stays beside the last one's
+  await put("timeline.jsonl", '{"te":7}\n', "te=there:7&epoch=3");
+  const names = (await server.broker.leases.files(held.id)).map(({ name }) => name);
+  expect(names).toEqual(["console-te1-n0.log", "there-7-epoch-3-timeline.jsonl", "timeline.jsonl"]);
+  const earlier = await server.broker.leases.filePath(held.id, "there-7-epoch-3-timeline.jsonl");
+  expect(await readFile(earlier, "utf8")).toContain('"te":7');
+  const last = await server.broker.leases.filePath(held.id, "timeline.jsonl");
+  expect(await readFile(last, "utf8")).toBe("{}\n");
 });
 
 test("consoles: live ones are relayed from the host, from an offset", async () => {

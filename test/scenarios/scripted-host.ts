@@ -9,11 +9,11 @@ import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { signCertificate } from "../../src/model/certificate.ts";
 import type { EndReason } from "../../src/model/lease.ts";
-import type { Hello, ToHost } from "../../src/model/session.ts";
+import type { Hello, ToHost, Wanted } from "../../src/model/session.ts";
 import type { Certificate, TestenvData, TestenvReport } from "../../src/model/testenv.ts";
 import { dialBroker } from "../../src/session/broker-session.ts";
 import type { BrokerSession, FromHost } from "../../src/session/session-port.ts";
-import { sampleHello } from "../samples/hosts.ts";
+import { sampleHello, sampleReport } from "../samples/hosts.ts";
 
 type Rack = {
   readonly number: number;
@@ -22,8 +22,16 @@ type Rack = {
   lease: string | null;
   tokenHash: string;
   deadlineMs: number;
+  draining: boolean;
+  ended: TestenvReport["ended"];
   certificate: Certificate;
 };
+
+/** What a test may hold back: offers by `prepare`, other wants by `end`. */
+function nameOf(message: ToHost): string {
+  if (message.kind !== "wanted") return message.kind;
+  return message.wanted.lease ? "prepare" : "end";
+}
 
 export type ScriptedHost = ReturnType<typeof openScriptedHost>;
 
@@ -66,32 +74,39 @@ export function openScriptedHost(options: {
     lease: null,
     tokenHash: "",
     deadlineMs: 0,
+    draining: false,
+    ended: null,
     certificate: prove(index + 1, 0, null),
   }));
 
   const say = (message: FromHost): void => session?.send(message);
 
-  const reportOf = (rack: Rack): TestenvReport => ({
-    number: rack.number,
-    kind: "two",
-    labels: [...(options.labels ?? [])],
-    state: rack.state,
-    epoch: String(rack.epoch),
-    lease: rack.lease,
-    machines: { count: options.machines ?? 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
-    machineList: [
-      {
-        name: `te${rack.number}-n0`,
-        domain: `baremetalbrbm${rack.number}_0`,
-        uuid: "7f3a01c2-0000-4000-8000-00000000000a",
-        macs: [],
-        power: "off",
-      },
-    ],
-    seedIp: `10.99.0.${10 + rack.number}`,
-    certificate: rack.state === "ready" ? rack.certificate : null,
-    detail: null,
-  });
+  const reportOf = (rack: Rack): TestenvReport =>
+    sampleReport({
+      number: rack.number,
+      labels: [...(options.labels ?? [])],
+      state: rack.state,
+      epoch: String(rack.epoch),
+      draining: rack.draining,
+      lease: rack.lease,
+      leaseEpoch: rack.lease === null ? null : String(rack.epoch),
+      deadlineAt: rack.state === "leased" ? new Date(rack.deadlineMs).toISOString() : null,
+      ended: rack.ended,
+      machines: { count: options.machines ?? 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
+      machineList: [
+        {
+          name: `te${rack.number}-n0`,
+          domain: `baremetalbrbm${rack.number}_0`,
+          uuid: "7f3a01c2-0000-4000-8000-00000000000a",
+          macs: [],
+          power: "off",
+        },
+      ],
+      seedIp: `10.99.0.${10 + rack.number}`,
+      certificate: rack.state === "ready" ? rack.certificate : null,
+    });
+  const report = (rack: Rack, data: TestenvData | null = null): void =>
+    say({ kind: "testenv", report: reportOf(rack), data });
 
   const dataOf = (rack: Rack): TestenvData => ({
     "env-num": String(rack.number),
@@ -116,60 +131,63 @@ export function openScriptedHost(options: {
 
   function fence(rack: Rack, reason: EndReason): void {
     rack.state = "resetting";
-    const { number: testenv, lease } = rack;
-    const epoch = String(rack.epoch);
-    say({ kind: "resetting", testenv, lease, epoch, reason, endedAt: new Date().toISOString() });
+    rack.ended = { reason, fencedAt: new Date().toISOString() };
+    report(rack);
     if (!held.has("reset")) finishReset(rack);
   }
 
   function finishReset(rack: Rack): void {
     if (rack.state !== "resetting") return;
     rack.certificate = prove(rack.number, rack.epoch, rack.lease);
-    Object.assign(rack, { state: "ready", lease: null });
-    const { number: testenv, certificate } = rack;
-    say({ kind: "ready", testenv, epoch: String(rack.epoch), certificate });
+    Object.assign(rack, { state: "ready", lease: null, ended: null });
+    report(rack);
   }
 
   function act(message: ToHost): void {
     heard.push(message);
     // in order: what follows a message that is held back waits behind it
-    if (parked.length > 0 || held.has(message.kind)) return void parked.push(message);
+    if (parked.length > 0 || held.has(nameOf(message))) return void parked.push(message);
     perform(message);
   }
 
-  function perform(message: ToHost): void {
-    const rack = "testenv" in message ? racks[(message.testenv ?? 0) - 1] : undefined;
-    if (message.kind === "prepare" && rack) {
-      const { testenv, lease } = message;
-      const epoch = Number(message.epoch);
-      if (epoch <= rack.epoch) {
-        const [offered, highest] = [message.epoch, String(rack.epoch)];
-        return say({ kind: "epoch-too-low", testenv, lease, offered, highest });
+  /** Compares what is wanted with what is there, as te-host's orders.ts does. */
+  function want({ testenv, epoch, draining, lease, ended }: Wanted): void {
+    const rack = racks[testenv - 1];
+    if (!rack) return;
+    if (draining !== rack.draining) {
+      rack.draining = draining;
+      report(rack);
+    }
+    if (Number(epoch) > rack.epoch) {
+      rack.epoch = Number(epoch);
+      fence(rack, "te-lost");
+    }
+    if (lease && (rack.lease !== lease.id || String(rack.epoch) !== lease.epoch)) {
+      if (Number(lease.epoch) <= rack.epoch || rack.state !== "ready") {
+        rack.epoch = Math.max(rack.epoch, Number(lease.epoch));
+        return report(rack);
       }
-      const deadlineMs = Date.now() + message.durationMs + 5_000;
-      const { tokenHash } = message;
-      Object.assign(rack, { epoch, lease, state: "leased", tokenHash, deadlineMs });
-      const deadlineAt = new Date(deadlineMs).toISOString();
-      say({
-        kind: "prepared",
-        testenv,
-        lease,
-        epoch: message.epoch,
-        deadlineAt,
-        data: dataOf(rack),
-      });
-    } else if (message.kind === "end" && rack?.lease === message.lease) {
-      if (rack.state === "leased") fence(rack, message.reason);
-    } else if (message.kind === "testenv-data" && rack) {
+      const deadlineMs = Date.now() + lease.durationMs + 5_000;
+      const { tokenHash, id: of } = lease;
+      const leased = { epoch: Number(lease.epoch), lease: of, state: "leased" as const };
+      Object.assign(rack, { ...leased, tokenHash, deadlineMs });
+      report(rack, dataOf(rack));
+    } else if (!lease && rack.state === "leased") {
+      fence(rack, ended?.lease === rack.lease ? ended.reason : "revoked");
+    }
+  }
+
+  function perform(message: ToHost): void {
+    if (message.kind === "wanted") return want(message.wanted);
+    const rack = "testenv" in message ? racks[message.testenv - 1] : undefined;
+    if (message.kind === "testenv-data" && rack) {
       const known = rack.lease === message.lease && String(rack.epoch) === message.epoch;
       const { request } = message;
       const data = known ? dataOf(rack) : null;
       say({ kind: "answer", request, data, code: known ? null : "stale-epoch", detail: null });
     } else if (message.kind === "extend" && rack?.lease === message.lease) {
       rack.deadlineMs += message.durationMs;
-      const { testenv, lease, epoch } = message;
-      const deadlineAt = new Date(rack.deadlineMs).toISOString();
-      say({ kind: "extended", testenv, lease, epoch, deadlineAt });
+      report(rack);
     } else if (message.kind === "console-open") {
       const text = Buffer.from("line one\nline two\n").subarray(message.fromByte);
       const { stream, fromByte: offset } = message;
@@ -184,6 +202,15 @@ export function openScriptedHost(options: {
     heard,
     held,
     say,
+    /** Says of the rack what the test made of it. */
+    report: (number: number) => report(racks[number - 1]!),
+    /** It lived through so many leases, of which this broker knows nothing. */
+    raise(number: number, epoch: number): void {
+      const rack = racks[number - 1]!;
+      Object.assign(rack, { epoch, certificate: prove(number, epoch, null) });
+    },
+    /** What was wanted of its racks, in its order. */
+    wanted: () => heard.flatMap((message) => (message.kind === "wanted" ? [message.wanted] : [])),
     get connected() {
       return session?.connected ?? false;
     },
@@ -197,7 +224,10 @@ export function openScriptedHost(options: {
         handler: {
           hello: () => Promise.resolve(hello()),
           nextSessionNumber: () => Promise.resolve(++sessionNumber),
-          onWelcome: () => Promise.resolve(),
+          onWelcome(welcome) {
+            for (const wanted of welcome.testenvs) act({ kind: "wanted", wanted });
+            return Promise.resolve();
+          },
           onMessage(message) {
             act(message);
             return Promise.resolve();

@@ -9,10 +9,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { systemClock } from "../../src/base/clock.ts";
+import { RackyardError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
-import { sampleHello } from "../samples/hosts.ts";
+import { sampleHello, sampleReport } from "../samples/hosts.ts";
 import type { Hello, ToHost } from "../../src/model/session.ts";
 import { dialBroker } from "../../src/session/broker-session.ts";
 import { openHostSessions } from "../../src/session/host-sessions.ts";
@@ -32,8 +33,19 @@ afterEach(async () => {
 const hello = (sessionNumber: number, hostId = HOST): Hello =>
   sampleHello({ hostId, sessionNumber, certificateKey: "k" });
 const welcome = { kind: "welcome", brokerTime: "t", testenvs: [], nodes: [] } as const;
-const gone = (n: number): FromHost => ({ kind: "testenv-removed", testenv: n });
-const drain = (n: number): ToHost => ({ kind: "drain", testenv: n, on: true });
+const gone = (n: number): FromHost => ({
+  kind: "testenv",
+  report: sampleReport({ number: n }),
+  data: null,
+});
+const nodeGone = (n: number): FromHost => ({
+  kind: "node-gone",
+  id: `7f3a01c2-0000-4000-8000-00000000000${n}`,
+});
+const drain = (n: number): ToHost => ({
+  kind: "wanted",
+  wanted: { testenv: n, epoch: "1", draining: true, lease: null, ended: null },
+});
 
 /** A broker on a socket file that notes what it hears. */
 async function openBroker(more: Partial<HostSessionsHandler> = {}, authorise = () => true) {
@@ -65,7 +77,12 @@ async function openBroker(more: Partial<HostSessionsHandler> = {}, authorise = (
   return { sessions, heard, seen, path };
 }
 
-function dial(path: string, hostId = HOST, first = 1) {
+function dial(
+  path: string,
+  hostId = HOST,
+  first = 1,
+  onRefused: (kind: string, why: string) => void = () => undefined,
+) {
   const heard: ToHost[] = [];
   let number = first - 1;
   let welcomes = 0;
@@ -74,6 +91,7 @@ function dial(path: string, hostId = HOST, first = 1) {
     log: silentLog,
     clock: systemClock,
     random: systemRandom,
+    onRefused,
     handler: {
       hello: (sessionNumber) => Promise.resolve(hello(sessionNumber, hostId)),
       nextSessionNumber: () => Promise.resolve(++number),
@@ -176,19 +194,21 @@ test("L6 cut behind every frame, nothing durable of the host is lost or comes ou
     const broker = await openBroker();
     const network = await openNetwork(broker.path, cutAfter);
     const host = dial(network.path);
-    for (let n = 1; n <= count; n++) host.session.send(gone(n));
-    const last = JSON.stringify(gone(count));
+    for (let n = 1; n <= count; n++) host.session.send(nodeGone(n));
+    const last = JSON.stringify(nodeGone(count));
     await until(() => broker.heard.some((one) => JSON.stringify(one) === last), {
       ...soon,
       what: `the last message, cut after ${cutAfter}`,
     });
     await until(() => host.session.connected, { ...soon, what: "the session again" });
-    const first = new Map<number, number>();
+    const first = new Map<string, number>();
     for (const [at, one] of broker.heard.entries()) {
-      const { testenv } = one as { testenv: number };
-      if (!first.has(testenv)) first.set(testenv, at);
+      const { id } = one as { id: string };
+      if (!first.has(id)) first.set(id, at);
     }
-    expect([...first.keys()], `cut after ${cutAfter}`).toEqual([1, 2, 3, 4]);
+    expect([...first.keys()], `cut after ${cutAfter}`).toEqual(
+      [1, 2, 3, 4].map((n) => (nodeGone(n) as { id: string }).id),
+    );
     const cut = network.wasCut();
     if (cut) cuts++;
     for (let close = closers.pop(); close; close = closers.pop()) await close();
@@ -225,10 +245,55 @@ test("lease.md §6 a message that fails to be recorded is not acknowledged and c
     },
   });
   const host = dial(broker.path);
+  host.session.send(nodeGone(1));
+  host.session.send(nodeGone(2));
+  await until(() => recorded.length >= 2, { ...soon, what: "both messages" });
+  await until(() => host.session.connected, { ...soon, what: "the session" });
+  expect(recorded.slice(-2)).toEqual([nodeGone(1), nodeGone(2)]);
+});
+
+test("lease.md §6 what waits to tell of a TE is told once, as it is by then; a hello makes it old", async () => {
+  const broker = await openBroker();
+  const network = await openNetwork(broker.path, 1_000_000);
+  const host = dial(network.path);
+  // before there is a session at all: the hello tells all of it
+  host.session.send(gone(1));
+  host.session.send(nodeGone(1));
   host.session.send(gone(1));
   host.session.send(gone(2));
-  await until(() => recorded.length === 2, { ...soon, what: "both messages" });
-  expect(recorded).toEqual([gone(1), gone(2)]);
+  await until(() => host.session.connected, { ...soon, what: "the session" });
+  host.session.send(nodeGone(2));
+  await until(() => broker.heard.length >= 2, { ...soon, what: "what still counts" });
+  const told = broker.heard.map((message) => message.kind);
+  expect(told.filter((kind) => kind === "node-gone")).toHaveLength(2);
+  expect(told.filter((kind) => kind === "testenv").length).toBeLessThanOrEqual(2);
+});
+
+test("lease.md §6 the broker of another version refuses a message: the host hears why, and it is not sent for ever", async () => {
+  const broker = await openBroker({
+    onMessage(_host, message) {
+      broker.heard.push(message);
+      return message.kind === "image-ready"
+        ? Promise.reject(new RackyardError("not-supported-yet", "no such images here"))
+        : Promise.resolve();
+    },
+  });
+  const refused: string[] = [];
+  const host = dial(broker.path, HOST, 1, (kind, why) => refused.push(`${kind}: ${why}`));
+  await until(() => host.session.connected, { ...soon, what: "the session" });
+  const report = { name: "n", recipe: "r", digest: "d", sizeBytes: 1, builtAt: "t" };
+  host.session.send({ kind: "image-ready", report });
+  host.session.send(nodeGone(1));
+  await until(() => refused.length === 1 && broker.heard.length === 2, {
+    ...soon,
+    what: "the refusal, and the message behind it",
+  });
+  expect(refused[0]).toContain("no such images here");
+  broker.sessions.drop(HOST, "begin anew");
+  await until(() => host.welcomes() === 2, { ...soon, what: "a second session" });
+  host.session.send(nodeGone(2));
+  await until(() => broker.heard.length === 3, { ...soon, what: "the next message" });
+  expect(broker.heard.filter(({ kind }) => kind === "image-ready")).toHaveLength(1);
 });
 
 test("lease.md §6 the same host UUID twice is refused, the first one stays", async () => {
@@ -264,7 +329,10 @@ test.each([
   ["no JSON", ["{"]],
   ["no frame of ours", ['{"hi":1}']],
   ["binary", [Buffer.from([0, 1, 2])]],
-  ["a message before hello", ['{"seq":1,"message":{"kind":"testenv-removed","testenv":1}}']],
+  [
+    "a message before hello",
+    ['{"seq":1,"message":{"kind":"node-gone","id":"7f3a01c2-0000-4000-8000-000000000001"}}'],
+  ],
   ["an unknown kind", ['{"message":{"kind":"surprise"}}']],
   ["a malformed hello", ['{"message":{"kind":"hello","name":7}}']],
   ["an acknowledgement of nothing", ['{"ack":7}']],

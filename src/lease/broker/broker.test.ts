@@ -13,7 +13,7 @@ import { systemRandom } from "../../base/random.ts";
 import { signCertificate } from "../../model/certificate.ts";
 import type { Caller } from "../../model/identity.ts";
 import { leaseRequestSchema } from "../../model/lease.ts";
-import { sampleHello } from "../../../test/samples/hosts.ts";
+import { sampleHello, sampleReport } from "../../../test/samples/hosts.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import type { HostSessionsHandler } from "../../session/session-port.ts";
 import { openSqliteStore } from "../../store/store.ts";
@@ -115,21 +115,7 @@ function hello(more: Partial<Hello> = {}): Hello {
   return sampleHello({
     hostId: HOST,
     certificateKey: keys.publicKey.export({ type: "spki", format: "pem" }).toString(),
-    testenvs: [
-      {
-        number: 1,
-        kind: "two",
-        labels: [],
-        state: "ready",
-        epoch: "0",
-        lease: null,
-        machines: { count: 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
-        machineList: [],
-        seedIp: "",
-        certificate,
-        detail: null,
-      },
-    ],
+    testenvs: [sampleReport({ certificate })],
     ...more,
   });
 }
@@ -153,8 +139,8 @@ test("L6 recorded, then acted upon, then answered", async () => {
   order = [];
   const lease = await broker.leases.ask(request, caller);
   order.push("answer");
-  expect(order.indexOf("commit")).toBeLessThan(order.indexOf("prepare"));
-  expect(order.indexOf("prepare")).toBeLessThan(order.indexOf("answer"));
+  expect(order.indexOf("commit")).toBeLessThan(order.indexOf("wanted"));
+  expect(order.indexOf("wanted")).toBeLessThan(order.indexOf("answer"));
   const row = await store.db
     .selectFrom("life_row")
     .selectAll()
@@ -219,11 +205,19 @@ test("L6 the queue of 2,000 is there again within 2 s", async () => {
 test("lease.md §6 what is meant for a host follows its welcome", async () => {
   const lost = "7f3a01c2-0000-4000-8000-0000000000aa";
   const [te] = hello().testenvs;
-  const orphan = { ...te!, state: "leased" as const, epoch: "4", lease: lost, certificate: null };
+  const orphan = {
+    ...te!,
+    state: "leased" as const,
+    epoch: "4",
+    lease: lost,
+    leaseEpoch: "4",
+    certificate: null,
+  };
   await handler.onHello(hello({ testenvs: [orphan] }));
   expect(sent).toEqual([]);
   handler.onConnected(HOST);
-  expect(sent).toMatchObject([{ kind: "end", lease: lost, epoch: "4", reason: "revoked" }]);
+  const ended = { lease: lost, epoch: "4", reason: "revoked" };
+  expect(sent).toMatchObject([{ kind: "wanted", wanted: { testenv: 1, lease: null, ended } }]);
 });
 
 test("lease.md §6 a host that shows another key, or another host of the same name, is refused", async () => {

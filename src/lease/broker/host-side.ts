@@ -9,12 +9,14 @@ import { isoTime } from "../../base/clock.ts";
 import { fail } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { verifyCertificate } from "../../model/certificate.ts";
-import type { Hello, HostEvent, ToHost } from "../../model/session.ts";
+import type { Hello, HostEvent, ToHost, Wanted } from "../../model/session.ts";
 import type { Certificate, TestenvReport } from "../../model/testenv.ts";
 import type { FromHost, HostSessions, HostSessionsHandler } from "../../session/session-port.ts";
 import type { CheckedReport, LedgerEffect, Proof } from "../ledger/ledger-event.ts";
 import { grantOf, testenvId } from "../ledger/ledger-state.ts";
-import type { Host } from "../ledger/ledger-state.ts";
+import type { Host, Ledger } from "../ledger/ledger-state.ts";
+import { wantedOf } from "../ledger/wanted.ts";
+import type { WantedOfTestenv } from "../ledger/wanted.ts";
 import type { ConsoleRelay } from "./console-relay.ts";
 import type { LeaseTokens } from "./lease-tokens.ts";
 import type { Loop } from "./loop.ts";
@@ -77,7 +79,10 @@ export function openHostSide(options: HostSideOptions) {
         greeting.delete(hostId);
         throw error;
       }
-      return { ...believed(loop(), hello), nodes: [...nodes.expected(hello)] };
+      const testenvs = wantedOfHost(loop().ledger, hostId, options.tokens);
+      const brokerTime = isoTime(loop().nowMs());
+      const expected = [...nodes.expected(hello)];
+      return { kind: "welcome", brokerTime, testenvs, nodes: expected };
     },
     onConnected(hostId) {
       const held = greeting.get(hostId) ?? [];
@@ -107,55 +112,20 @@ export function openHostSide(options: HostSideOptions) {
 
   async function onMessage(host: Host, message: FromHost): Promise<void> {
     const hostId = host.id;
-    const te = "testenv" in message ? testenvId(host.facts.name, message.testenv ?? 0) : "";
     if (message.kind !== "heartbeat") quietly(loop().post({ kind: "heard", hostId, vitals: null }));
     switch (message.kind) {
       case "heartbeat": {
         const { kind: _kind, ...vitals } = message;
         return loop().post({ kind: "heard", hostId, vitals });
       }
-      case "prepared": {
-        const { lease, deadlineAt: expiresAt } = message;
-        const epoch = Number(message.epoch);
-        data.keep(lease, message.epoch, message.data);
-        await loop().post({ kind: "prepared", te, lease, epoch, expiresAt });
-        return dropUnwanted(lease, epoch);
-      }
-      case "epoch-too-low": {
-        const [epoch, highest] = [Number(message.offered), Number(message.highest)];
-        return loop().post({ kind: "epoch-too-low", te, lease: message.lease, epoch, highest });
-      }
-      case "resetting": {
-        const { lease, reason, endedAt } = message;
-        return loop().post({
-          kind: "resetting",
-          te,
-          lease,
-          epoch: Number(message.epoch),
-          reason,
-          endedAt,
-        });
-      }
-      case "ready": {
-        const { certificate, testenv } = message;
-        const epoch = Number(message.epoch);
-        const proof = checkProof(host.facts, testenv, epoch, certificate);
-        return loop().post({ kind: "proved", te, epoch, certificate, proof });
-      }
-      case "faulty": {
-        const { lease, detail } = message;
-        return loop().post({ kind: "faulty", te, lease, epoch: Number(message.epoch), detail });
-      }
       case "testenv": {
-        const report = checkReport(host.facts, message.report);
-        return loop().post({ kind: "report", hostId, report });
-      }
-      case "testenv-removed":
-        return loop().post({ kind: "te-removed", te });
-      case "extended": {
-        const { lease, deadlineAt: expiresAt } = message;
-        const epoch = Number(message.epoch);
-        return loop().post({ kind: "extended", te, lease, epoch, expiresAt });
+        const { report } = message;
+        const { lease, leaseEpoch } = report;
+        const checked = checkReport(host.facts, report);
+        const data = message.data && lease && leaseEpoch ? { lease, leaseEpoch } : null;
+        if (data) options.data.keep(data.lease, data.leaseEpoch, message.data!);
+        await loop().post({ kind: "report", hostId, report: checked });
+        return data ? dropUnwanted(data.lease, Number(data.leaseEpoch)) : undefined;
       }
       case "answer":
         return data.onAnswer(message);
@@ -170,10 +140,21 @@ export function openHostSide(options: HostSideOptions) {
       case "image-ready":
       case "image-failed":
       case "image-progress":
-        return nodes.onMessage(hostId, message);
+        return inTurn(hostId, () => nodes.onMessage(hostId, message));
       default:
         return assertNever(message, "host's message");
     }
+  }
+
+  /** What hosts say of nodes is taken one after another; of racks, all at once (loop.ts). */
+  const turns = new Map<string, Promise<void>>();
+  function inTurn(hostId: string, act: () => Promise<void>): Promise<void> {
+    const done = (turns.get(hostId) ?? Promise.resolve()).then(act);
+    turns.set(
+      hostId,
+      done.catch(() => undefined),
+    );
+    return done;
   }
 
   function dropUnwanted(lease: string, epoch: number): void {
@@ -202,7 +183,7 @@ export function openHostSide(options: HostSideOptions) {
     if (effect.kind === "drop-session") {
       return sessions().drop(effect.hostId, "silent for too long: say hello anew");
     }
-    const message = messageOf(effect, options.tokens);
+    const message = messageOf(loop().ledger, effect, options.tokens);
     if (message && "hostId" in effect) send(effect.hostId, message);
   }
 
@@ -226,17 +207,33 @@ function admit(hosts: ReadonlyMap<string, Host>, hello: Hello): void {
   }
 }
 
-/** What the broker believes; the host compares, and the higher epoch wins. */
-function believed(loop: Loop, hello: Hello) {
-  const testenvs = [...loop.ledger.testenvs.values()]
-    .filter((te) => te.hostId === hello.hostId && te.life.kind !== "removed")
-    .map((te) => ({
-      number: te.number,
-      state: te.life.kind === "removed" ? ("offline" as const) : te.life.kind,
-      epoch: String(te.epoch),
-      lease: "lease" in te.life ? te.life.lease : null,
-    }));
-  return { kind: "welcome" as const, brokerTime: isoTime(loop.nowMs()), testenvs };
+/** What is wanted of all its TEs: the host compares, and does what is missing. */
+function wantedOfHost(ledger: Ledger, hostId: string, tokens: LeaseTokens): Wanted[] {
+  return [...ledger.testenvs.values()]
+    .filter((te) => te.hostId === hostId && te.life.kind !== "removed")
+    .map((te) => told(te.number, wantedOf(ledger, te), tokens));
+}
+
+function told(testenv: number, wanted: WantedOfTestenv, tokens: LeaseTokens): Wanted {
+  const { draining, lease, ended } = wanted;
+  return {
+    testenv,
+    epoch: String(wanted.epoch),
+    draining,
+    lease: lease && {
+      id: lease.record.id,
+      epoch: String(lease.epoch),
+      durationMs: lease.record.durationMs,
+      needs: {
+        machines: lease.record.request.machines.count,
+        compat: lease.record.request.compat ?? null,
+      },
+      holderName: lease.record.request.holder.name,
+      holderAddresses: [...lease.record.addresses],
+      tokenHash: tokens.hashOf(lease.record.id),
+    },
+    ended: ended && { ...ended, epoch: String(ended.epoch) },
+  };
 }
 
 function checkReport(
@@ -265,34 +262,24 @@ export function checkProof(
   return { kind: "valid" };
 }
 
-function messageOf(effect: LedgerEffect, tokens: LeaseTokens): ToHost | undefined {
+function messageOf(ledger: Ledger, effect: LedgerEffect, tokens: LeaseTokens): ToHost | undefined {
   switch (effect.kind) {
-    case "prepare": {
-      const { lease } = effect;
-      return {
-        kind: "prepare",
-        testenv: effect.number,
-        lease: lease.id,
-        epoch: String(effect.epoch),
-        durationMs: lease.durationMs,
-        needs: { machines: lease.request.machines.count, compat: lease.request.compat ?? null },
-        holderName: lease.request.holder.name,
-        holderAddresses: [...lease.addresses],
-        tokenHash: tokens.hashOf(lease.id),
-      };
-    }
-    case "taken":
-    case "end": {
-      const { number: testenv, lease, reason } = effect;
-      const epoch = String(effect.epoch);
-      return effect.kind === "end"
-        ? { kind: "end", testenv, lease, epoch, reason }
-        : { kind: "taken", testenv, lease, epoch };
-    }
-    case "reset":
-      return { kind: "reset", testenv: effect.number };
+    case "prepare":
     case "drain":
-      return { kind: "drain", testenv: effect.number, on: effect.on };
+    case "wanted":
+    case "end": {
+      const { hostId, number } = effect;
+      const name = ledger.hosts.get(hostId)?.facts.name ?? "";
+      const te = ledger.testenvs.get(testenvId(name, number));
+      if (!te) return undefined;
+      const over = effect.kind === "end" ? effect : null;
+      const ended = over && { lease: over.lease, epoch: over.epoch, reason: over.reason };
+      return { kind: "wanted", wanted: told(number, wantedOf(ledger, te, ended), tokens) };
+    }
+    case "taken": {
+      const { number: testenv, lease } = effect;
+      return { kind: "taken", testenv, lease, epoch: String(effect.epoch) };
+    }
     case "record":
     case "certified":
     case "alarm":

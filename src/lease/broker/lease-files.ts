@@ -1,7 +1,9 @@
 /**
  * Files that hosts bring home (lease.md §6): serial consoles, time line, certificate, a folder
- * for each lease. Names are from a list, sizes bounded, each file whole or absent. Old folders
- * go after a while; a build's archive has its own copy.
+ * for each lease. Names are from a list, sizes bounded, each file whole or absent. A lease that
+ * went back to the queue has files of each rack that it had: the last one's under their plain
+ * names, an earlier one's with rack and epoch before them. Old folders go after a while; a build's
+ * archive has its own copy.
  */
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
@@ -14,7 +16,15 @@ import { limits } from "../../base/limits.ts";
 import type { Random } from "../../base/random.ts";
 
 const NAMES =
-  /^(?:console-[A-Za-z0-9][A-Za-z0-9._-]{0,80}\.log|timeline\.jsonl|certificate\.json)$/;
+  /^(?:[a-z0-9][a-z0-9._-]{0,62}-[0-9]{1,3}-epoch-[0-9]{1,15}-)?(?:console-[A-Za-z0-9][A-Za-z0-9._-]{0,80}\.log|timeline\.jsonl|certificate\.json)$/;
+
+/** A file of one grant: the rack's id (`here:1`), its epoch then, the file's plain name. */
+export type GrantFile = { readonly te: string; readonly epoch: string; readonly name: string };
+
+/** Under what name a file is kept that is not of the lease's last grant. */
+export function earlierName({ te, epoch, name }: GrantFile): string {
+  return `${te.replace(":", "-")}-epoch-${epoch}-${name}`;
+}
 
 export type LeaseFiles = {
   list(lease: string): Promise<{ name: string; bytes: number }[]>;

@@ -20,7 +20,8 @@ import type { Forecast } from "../ledger/forecast.ts";
 import { grantOf } from "../ledger/ledger-state.ts";
 import type { Lease, LeaseRecord, Ledger } from "../ledger/ledger-state.ts";
 import { leaseView } from "../ledger/reading.ts";
-import type { LeaseFiles } from "./lease-files.ts";
+import { earlierName } from "./lease-files.ts";
+import type { GrantFile, LeaseFiles } from "./lease-files.ts";
 import type { LeaseTokens } from "./lease-tokens.ts";
 import type { Loop } from "./loop.ts";
 import type { RackData } from "./rack-data.ts";
@@ -239,13 +240,14 @@ export function openLeaseViews(options: LeaseViewsOptions) {
       return files.pathOf(id, name);
     },
 
-    async storeFile(id: string, name: string, body: IncomingMessage): Promise<void> {
-      const { state, endedAt } = await view(id);
+    async storeFile(id: string, of: GrantFile, body: IncomingMessage): Promise<void> {
+      const { state, endedAt, testenvs } = await view(id);
       const closedMs = endedAt === undefined ? Infinity : Date.parse(endedAt);
       if (state === "ended" && loop.nowMs() > closedMs + limits.leaseFilesAfterEndMs) {
         fail("lease-over", `lease ${id} ended at ${endedAt}: its files are closed`);
       }
-      if (state === "waiting") fail("conflict", `lease ${id} waits: it has no files`);
+      const last = testenvs.some(({ id: te, epoch }) => te === of.te && epoch === of.epoch);
+      const name = last ? of.name : earlierName(of);
       options.onFile(id, name, await files.store(id, name, body));
     },
   };

@@ -2,7 +2,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { handClock } from "../../../test/samples/clock.ts";
 import type { HandClock } from "../../../test/samples/clock.ts";
-import { sampleFacts } from "../../../test/samples/hosts.ts";
+import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
 import { limits } from "../../base/limits.ts";
 import { silentLog } from "../../base/log.ts";
 import { openTroubles } from "../../base/troubles.ts";
@@ -88,19 +88,7 @@ const ask = (id: string, more: Partial<LeaseRequest> = {}): Promise<void> =>
   post({ kind: "ask", id, request: request(more), caller: "c", group: "g", tenant: "t" });
 
 const report: CheckedReport = {
-  report: {
-    number: 1,
-    kind: "two",
-    labels: [],
-    state: "provisioning",
-    epoch: "0",
-    lease: null,
-    machines: { count: 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
-    machineList: [],
-    seedIp: "10.99.0.11",
-    certificate: null,
-    detail: null,
-  },
+  report: sampleReport({ state: "provisioning" }),
   proof: { kind: "bad", why: "none yet" },
 };
 

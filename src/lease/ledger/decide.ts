@@ -50,14 +50,7 @@ function apply(draft: Draft, event: LedgerEvent): Refusal | null {
     case "host-open":
     case "host-closed":
     case "heard":
-    case "prepared":
-    case "epoch-too-low":
-    case "resetting":
-    case "proved":
-    case "faulty":
     case "report":
-    case "te-removed":
-    case "extended":
     case "interrupted":
       onHostSaid(draft, event);
       return null;
@@ -77,10 +70,6 @@ function drain(draft: Draft, id: string, on: boolean): Refusal | null {
   const te = draft.testenvs.get(id);
   if (!te || te.life.kind === "removed") {
     return { code: "not-found", detail: `there is no test environment ${id}` };
-  }
-  if (!on && te.draining && draft.hosts.get(te.hostId)?.open !== true) {
-    const detail = `the host of ${id} is away, and would go on draining`;
-    return { code: "conflict", detail, remedy: "try again when it is connected" };
   }
   changeTestenv(draft, id, { draining: on }, on ? "drained" : "undrained");
   draft.effects.push({ kind: "drain", hostId: te.hostId, number: te.number, on });

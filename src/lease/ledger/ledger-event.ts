@@ -38,8 +38,6 @@ export type CheckedReport = { readonly report: TestenvReport; readonly proof: Pr
 /** `valid`: signed by the host, for this TE and this epoch. Else why it is not. */
 export type Proof = { readonly kind: "valid" } | { readonly kind: "bad"; readonly why: string };
 
-type OfGrant = { readonly te: string; readonly lease: string; readonly epoch: number };
-
 export type HostSaid =
   | {
       readonly kind: "hello";
@@ -51,33 +49,7 @@ export type HostSaid =
   | { readonly kind: "host-open"; readonly hostId: string }
   | { readonly kind: "host-closed"; readonly hostId: string }
   | { readonly kind: "heard"; readonly hostId: string; readonly vitals: Vitals | null }
-  | (OfGrant & { readonly kind: "prepared"; readonly expiresAt: string })
-  | (OfGrant & { readonly kind: "epoch-too-low"; readonly highest: number })
-  | {
-      readonly kind: "resetting";
-      readonly te: string;
-      readonly lease: string | null;
-      readonly epoch: number;
-      readonly reason: EndReason;
-      readonly endedAt: string;
-    }
-  | {
-      readonly kind: "proved";
-      readonly te: string;
-      readonly epoch: number;
-      readonly certificate: Certificate;
-      readonly proof: Proof;
-    }
-  | {
-      readonly kind: "faulty";
-      readonly te: string;
-      readonly lease: string | null;
-      readonly epoch: number;
-      readonly detail: string;
-    }
   | { readonly kind: "report"; readonly hostId: string; readonly report: CheckedReport }
-  | { readonly kind: "te-removed"; readonly te: string }
-  | (OfGrant & { readonly kind: "extended"; readonly expiresAt: string })
   | {
       readonly kind: "interrupted";
       readonly te: string;
@@ -126,8 +98,8 @@ export type LedgerEffect =
       readonly epoch: number;
       readonly reason: EndReason;
     }
-  /** The host shall reset the TE and prove it. */
-  | { readonly kind: "reset"; readonly hostId: string; readonly number: number }
+  /** The host has it otherwise than it is wanted: it is told what is (wanted.ts). */
+  | { readonly kind: "wanted"; readonly hostId: string; readonly number: number }
   | {
       readonly kind: "drain";
       readonly hostId: string;

@@ -67,19 +67,30 @@ export type Lease = LeaseRecord & {
   readonly alive: Alive;
 };
 
+/** What of a report tells of the TE's life, and not of what it is made of. */
+export const ofLife = [
+  "state",
+  "epoch",
+  "draining",
+  "lease",
+  "leaseEpoch",
+  "deadlineAt",
+  "ended",
+  "certificate",
+  "detail",
+] as const satisfies readonly (keyof TestenvReport)[];
+
 export type TestenvRecord = {
   /** `here:1` */
   readonly id: string;
   readonly hostId: string;
   readonly host: string;
   readonly number: number;
-  readonly report: Omit<TestenvReport, "state" | "epoch" | "lease" | "certificate" | "detail">;
+  readonly report: Omit<TestenvReport, (typeof ofLife)[number]>;
   /** Highest epoch ever granted or reported (L2). */
   readonly epoch: number;
   /** Highest epoch that the host itself confirmed. */
   readonly hostEpoch: number;
-  /** What the host says of a lower epoch is old: an offer of this one is on its way to it. */
-  readonly awaited: number;
   readonly draining: boolean;
   readonly life: TestenvLife;
   /** The latest that held. */

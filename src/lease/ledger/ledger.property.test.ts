@@ -2,17 +2,19 @@
 // late, broker and hosts that crash, a store that keeps exactly what was recorded.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { sampleFacts } from "../../../test/samples/hosts.ts";
+import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
 import type { EndReason, LeaseRequest } from "../../model/lease.ts";
-import type { TestenvReport } from "../../model/testenv.ts";
+import type { Certificate } from "../../model/testenv.ts";
 import { decide } from "./decide.ts";
 import { hostDueMs, leaseDueMs } from "./due.ts";
 import { indexOf } from "./ledger-index.ts";
-import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
+import type { CheckedReport, HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
 import { grantOf } from "./ledger-state.ts";
 import type { HostRecord, LeaseRecord, Ledger, Policy, TestenvRecord } from "./ledger-state.ts";
 import { fits, freeTestenvs, openShelf } from "./matching.ts";
 import { restoreLedger } from "./restoring.ts";
+import { wantedOf } from "./wanted.ts";
+import type { WantedOfTestenv } from "./wanted.ts";
 
 const policy: Policy = {
   holderTtlMs: 30_000,
@@ -32,8 +34,17 @@ const policy: Policy = {
 type Rack = {
   epoch: number;
   lease: string | null;
+  /** Of the lease's end. */
+  reason: EndReason | null;
   state: "ready" | "leased" | "resetting";
   proved: number;
+  /** Highest epoch that its proof must bear. */
+  known: number;
+  granted: number;
+  draining: boolean;
+  /** What a backup of the host's record says. */
+  backup: { epoch: number; certified: Certificate | null };
+  certified: Certificate | null;
 };
 type HostModel = {
   readonly name: string;
@@ -41,7 +52,7 @@ type HostModel = {
   readonly racks: Rack[];
   /** Said and not acknowledged; resent in the next session. */
   said: HostSaid[];
-  inbox: LedgerEffect[];
+  inbox: { number: number; wanted: WantedOfTestenv }[];
   connected: boolean;
   alive: boolean;
 };
@@ -175,8 +186,19 @@ function openWorld() {
   function deliver(effect: LedgerEffect): void {
     if (!("hostId" in effect)) return;
     const host = hosts.find((one) => one.id === effect.hostId);
-    if (effect.kind === "drop-session" && host) cut(host);
-    else if (host?.connected) host.inbox.push(effect);
+    if (effect.kind === "drop-session") {
+      if (host) cut(host);
+      return;
+    }
+    if (!host?.connected || effect.kind === "taken") return;
+    const over = effect.kind === "end" ? effect : null;
+    const ended = over && { lease: over.lease, epoch: over.epoch, reason: over.reason };
+    hear(host, effect.number, ended);
+  }
+
+  function hear(host: HostModel, number: number, ended: WantedOfTestenv["ended"] = null): void {
+    const te = ledger.testenvs.get(`${host.name}:${number}`);
+    if (te) host.inbox.push({ number, wanted: wantedOf(ledger, te, ended) });
   }
 
   function restart(): void {
@@ -196,65 +218,69 @@ function openWorld() {
     if (host.connected || !host.alive) return;
     host.connected = true;
     host.inbox = [];
+    host.said = []; // the hello tells all of it
     happen(helloOf(host));
+    for (const [index] of host.racks.entries()) hear(host, index + 1); // the welcome
     if (host.connected) happen({ kind: "host-open", hostId: host.id });
   }
 
   /** The host reads one message of the broker. */
   function hostActs(host: HostModel): void {
     const message = host.inbox.shift();
-    if (!message || !("number" in message)) return;
-    const rack = host.racks[message.number - 1]!;
-    const te = `${host.name}:${message.number}`;
-    if (message.kind === "prepare") {
-      const lease = message.lease.id;
-      const { epoch } = message;
-      if (epoch === rack.epoch && rack.lease === lease && rack.state === "leased") {
-        const expiresAt = "2026-01-01T00:00:00.000Z";
-        host.said.push({ kind: "prepared", te, lease, epoch, expiresAt });
-        return;
-      }
-      if (epoch <= rack.epoch) {
-        host.said.push({ kind: "epoch-too-low", te, lease, epoch, highest: rack.epoch });
-        return;
-      }
-      expect(rack.state, "L1, L5: prepared only when clean").toBe("ready");
-      Object.assign(rack, { epoch, lease, state: "leased" });
-      host.said.push({ kind: "prepared", te, lease, epoch, expiresAt: "2026-01-01T00:00:00.000Z" });
-    } else if (message.kind === "end" && rack.lease === message.lease) {
-      if (rack.state === "leased") fence(host, message.number, message.reason);
-    } else if (message.kind === "reset" && rack.state === "ready") {
-      rack.state = "resetting";
+    if (!message) return;
+    const { number, wanted } = message;
+    const rack = host.racks[number - 1]!;
+    if (wanted.draining !== rack.draining) {
+      rack.draining = wanted.draining;
+      report(host, number);
     }
+    if (wanted.epoch > rack.epoch) {
+      // our record is an old one: whatever is there is unproved
+      rack.epoch = wanted.epoch;
+      fence(host, number, "te-lost");
+    }
+    const { lease, ended } = wanted;
+    if (lease && (rack.lease !== lease.record.id || rack.epoch !== lease.epoch)) {
+      if (lease.epoch <= rack.epoch) return report(host, number);
+      rack.epoch = lease.epoch;
+      if (rack.state === "leased") return fence(host, number, "te-lost");
+      if (rack.state === "ready") {
+        expect(rack.proved, "L5: prepared only when proved").toBe(rack.known);
+        Object.assign(rack, {
+          lease: lease.record.id,
+          granted: lease.epoch,
+          state: "leased",
+          reason: null,
+        });
+      }
+      rack.known = rack.epoch;
+      report(host, number);
+    } else if (!lease && rack.state === "leased") {
+      fence(host, number, ended?.lease === rack.lease ? ended.reason : "revoked");
+    }
+  }
+
+  /** A level: what waits to be told of this rack is out of date. */
+  function report(host: HostModel, number: number): void {
+    const rest = host.said.filter((one) => !(one.kind === "report" && numberOf(one) === number));
+    const report = reportOf(host, number);
+    host.said = [...rest, { kind: "report", hostId: host.id, report }];
   }
 
   function fence(host: HostModel, number: number, reason: EndReason): void {
     const rack = host.racks[number - 1]!;
-    rack.state = "resetting";
-    host.said.push({
-      kind: "resetting",
-      te: `${host.name}:${number}`,
-      lease: rack.lease,
-      epoch: rack.epoch,
-      reason,
-      endedAt: "2026-01-01T00:00:00.000Z",
-    });
+    Object.assign(rack, { state: "resetting", reason: rack.reason ?? reason, known: rack.epoch });
+    report(host, number);
   }
 
   function prove(host: HostModel, number: number): void {
     const rack = host.racks[number - 1]!;
     if (rack.state !== "resetting") return;
-    Object.assign(rack, { state: "ready", proved: rack.epoch });
-    const certificate = certificateOf(host, number, rack);
-    const te = `${host.name}:${number}`;
-    host.said.push({
-      kind: "proved",
-      te,
-      epoch: rack.epoch,
-      certificate,
-      proof: { kind: "valid" },
-    });
-    rack.lease = null;
+    Object.assign(rack, { state: "ready", proved: rack.epoch, known: rack.epoch });
+    rack.certified = certificateOf(host, number, rack);
+    if (rack.backup.epoch === 0) rack.backup = { epoch: rack.epoch, certified: rack.certified };
+    Object.assign(rack, { lease: null, reason: null });
+    report(host, number);
   }
 
   /** The broker reads one message of the host; its acknowledgement may be lost. */
@@ -302,6 +328,16 @@ function openWorld() {
       cut(host);
       for (const rack of host.racks) if (rack.state === "resetting") rack.lease ??= null;
     },
+    /** The host comes back with its record of an earlier day: clean, and proved, as it was then. */
+    yesterday(host: HostModel) {
+      host.said = [];
+      cut(host);
+      for (const rack of host.racks) {
+        const { epoch, certified } = rack.backup;
+        const then = { epoch, proved: epoch, known: epoch, certified, state: "ready" as const };
+        Object.assign(rack, { ...then, lease: null, reason: null });
+      }
+    },
     lease(pick: number) {
       const all = [...ledger.leases.values()];
       return all[pick % Math.max(1, all.length)];
@@ -318,8 +354,14 @@ function makeHost(name: string, racks: number): HostModel {
     racks: Array.from({ length: racks }, () => ({
       epoch: 0,
       lease: null,
+      reason: null,
       state: "ready" as const,
       proved: 0,
+      known: 0,
+      granted: 0,
+      draining: false,
+      backup: { epoch: 0, certified: null },
+      certified: null,
     })),
     said: [],
     inbox: [],
@@ -343,23 +385,35 @@ function certificateOf(host: HostModel, number: number, rack: Rack) {
   };
 }
 
-function helloOf(host: HostModel): HostSaid {
-  const reports = host.racks.map((rack, index) => {
-    const report: TestenvReport = {
-      number: index + 1,
-      kind: index === 0 ? "one" : "two",
-      labels: [],
-      state: rack.state,
-      epoch: String(rack.epoch),
-      lease: rack.lease,
-      machines: { count: index + 1, memoryMiB: 256, cpus: 1, diskGiB: 4 },
-      machineList: [],
-      seedIp: "10.99.0.11",
-      certificate: rack.state === "ready" ? certificateOf(host, index + 1, rack) : null,
-      detail: null,
-    };
-    return { report, proof: { kind: "valid" as const } };
+function reportOf(host: HostModel, number: number): CheckedReport {
+  const rack = host.racks[number - 1]!;
+  const held = rack.lease !== null;
+  const report = sampleReport({
+    number,
+    kind: number === 1 ? "one" : "two",
+    state: rack.state,
+    epoch: String(rack.epoch),
+    draining: rack.draining,
+    lease: rack.lease,
+    leaseEpoch: held ? String(rack.granted) : null,
+    deadlineAt: rack.state === "leased" ? "2026-01-01T00:00:00.000Z" : null,
+    ended:
+      held && rack.state === "resetting"
+        ? { reason: rack.reason ?? "te-lost", fencedAt: "2026-01-01T00:00:00.000Z" }
+        : null,
+    machines: { count: number, memoryMiB: 256, cpus: 1, diskGiB: 4 },
+    certificate:
+      rack.state === "ready" ? (rack.certified ?? certificateOf(host, number, rack)) : null,
   });
+  return { report, proof: { kind: "valid" } };
+}
+
+function numberOf(said: HostSaid & { kind: "report" }): number {
+  return said.report.report.number;
+}
+
+function helloOf(host: HostModel): HostSaid {
+  const reports = host.racks.map((_, index) => reportOf(host, index + 1));
   return {
     kind: "hello",
     facts: sampleFacts({ hostId: host.id, name: host.name }),
@@ -391,6 +445,8 @@ const step = fc.oneof(
   fc.record({ do: fc.constant("connect"), host: hostPick }),
   fc.record({ do: fc.constant("cut"), host: hostPick }),
   fc.record({ do: fc.constant("crash-host"), host: hostPick }),
+  fc.record({ do: fc.constant("yesterday"), host: hostPick }),
+  fc.record({ do: fc.constant("drain"), host: hostPick, rack: fc.nat(1), on: fc.boolean() }),
   fc.record({ do: fc.constant("acts"), host: hostPick }),
   fc.record({ do: fc.constant("hears"), host: hostPick, ackLost: fc.boolean(), crash: crashes }),
   fc.record({ do: fc.constant("prove"), host: hostPick, rack: fc.nat(1) }),
@@ -422,6 +478,10 @@ function perform(world: World, s: Step): void {
   if (s.do === "connect") world.connect(host);
   if (s.do === "cut") world.cut(host);
   if (s.do === "crash-host") world.crashHost(host);
+  if (s.do === "yesterday") world.yesterday(host);
+  if (s.do === "drain") {
+    world.happen({ kind: "drain", te: `${host.name}:${rack + 1}`, on: s["on"] as boolean });
+  }
   if (s.do === "acts") world.hostActs(host);
   if (s.do === "hears") world.hostHeard(host, s["ackLost"] as boolean, crash);
   if (s.do === "prove") world.prove(host, rack + 1);
@@ -464,6 +524,9 @@ test("L1 L2 L5 L6 L11 hold, order is first come first served, and all comes to r
       for (const te of world.ledger.testenvs.values()) {
         expect(te.life, te.id).toEqual({ kind: "ready" });
         expect(te.certificate!.epoch).toBe(te.hostEpoch);
+        expect(te.certificate!.epoch, "L5 proved for its present epoch").toBe(te.epoch);
+        const host = world.hosts.find(({ id }) => id === te.hostId)!;
+        expect(host.racks[te.number - 1]!.draining, "the drain flag").toBe(te.draining);
       }
     }),
     { numRuns: 120, interruptAfterTimeLimit: 25_000 },

@@ -1,8 +1,8 @@
 // The loop on small worlds: order, matching, avoid, time, reasons in words; and its speed on a
 // big one (lease.md §9).
 import { expect, test } from "vitest";
-import { sampleFacts } from "../../../test/samples/hosts.ts";
-import type { LeaseRequest } from "../../model/lease.ts";
+import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
+import type { EndReason, LeaseRequest } from "../../model/lease.ts";
 import type { TestenvReport } from "../../model/testenv.ts";
 import { decide } from "./decide.ts";
 import { placeOf, whyWaiting } from "./explain.ts";
@@ -10,6 +10,7 @@ import { forecasts } from "./forecast.ts";
 import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
 import type { Ledger, Policy } from "./ledger-state.ts";
 import { emptyLedger } from "./restoring.ts";
+import { wantedOf } from "./wanted.ts";
 
 const policy: Policy = {
   holderTtlMs: 30_000,
@@ -85,13 +86,38 @@ function openWorld() {
       const state = ledger.leases.get(id)!.state;
       if (state.kind !== "preparing") throw new Error(`${id} is ${state.kind}`);
       const { te, epoch } = state.grant;
-      happen({ kind: "prepared", te, lease: id, epoch, expiresAt: AT });
+      const leaseEpoch = String(epoch);
+      this.report(te, {
+        state: "leased",
+        epoch: leaseEpoch,
+        lease: id,
+        leaseEpoch,
+        deadlineAt: AT,
+      });
       happen({ kind: "take", id });
+    },
+    /** The host says what this TE is now. */
+    report(te: string, changes: Partial<TestenvReport>) {
+      const [name = "", number = ""] = te.split(":");
+      const report = sampleReport({ number: Number(number), ...changes });
+      happen({
+        kind: "report",
+        hostId: `id-${name}`,
+        report: { report, proof: { kind: "valid" } },
+      });
+    },
+    /** The fence stands; `epoch` is the lease's. */
+    fenced(te: string, lease: string, epoch: number, reason: EndReason = "released") {
+      const leaseEpoch = String(epoch);
+      const ended = { reason, fencedAt: AT };
+      this.report(te, { state: "resetting", epoch: leaseEpoch, lease, leaseEpoch, ended });
     },
     proved(te: string, epoch: number, lease: string | null = null) {
       const certificate = certificateOf("here", Number(te.split(":")[1]), epoch, lease);
-      happen({ kind: "proved", te, epoch, certificate, proof: { kind: "valid" } });
+      this.report(te, { epoch: String(epoch), certificate });
     },
+    wanted: (te: string) => wantedOf(ledger, ledger.testenvs.get(te)!),
+
     why: (id: string) => whyWaiting(ledger, ledger.leases.get(id)!).map(({ code }) => code),
   };
   return world;
@@ -117,20 +143,12 @@ function helloOf(name: string, racks: number, more: Partial<TestenvReport>): Hos
     kind: "hello",
     facts: sampleFacts({ hostId: `id-${name}`, name }),
     reports: Array.from({ length: racks }, (_, index) => ({
-      report: {
+      report: sampleReport({
         number: index + 1,
-        kind: "two",
-        labels: [],
-        state: "ready",
-        epoch: "0",
-        lease: null,
-        machines: { count: 2, memoryMiB: 256, cpus: 1, diskGiB: 4 },
-        machineList: [],
         seedIp: "",
         certificate: certificateOf(name, index + 1, 0, null),
-        detail: null,
         ...more,
-      },
+      }),
       proof: { kind: "valid" },
     })),
     processes: [],
@@ -204,8 +222,7 @@ test("L8 the deadline begins when it is prepared, however long it waited", () =>
   world.ask("second");
   world.pass(200_000);
   world.happen({ kind: "release", id: "first" });
-  const fence = { te: "here:1", lease: "first", epoch: 1, endedAt: AT } as const;
-  world.happen({ kind: "resetting", reason: "released", ...fence });
+  world.fenced("here:1", "first", 1);
   world.proved("here:1", 1, "first");
   world.prepared("second");
   const state = world.state("second");
@@ -216,41 +233,112 @@ test("L8 the deadline begins when it is prepared, however long it waited", () =>
   expect(world.state("second")).toMatchObject({ kind: "ending", reason: "expired" });
 });
 
-test("L2 what an old message of the host says does nothing, twice said or late", () => {
+test("L2 what the host said before it saw the offer does nothing, twice said or late", () => {
   const world = openWorld();
   world.host("here", 1);
   world.ask("first");
   world.prepared("first");
   world.happen({ kind: "release", id: "first" });
-  const fence = {
-    te: "here:1",
-    lease: "first",
-    epoch: 1,
-    reason: "released",
-    endedAt: AT,
-  } as const;
-  world.happen({ kind: "resetting", ...fence });
+  world.fenced("here:1", "first", 1);
   world.proved("here:1", 1, "first");
   world.ask("second");
   const granted = JSON.stringify(world.ledger.leases.get("second")!.state);
-  world.happen({ kind: "resetting", ...fence });
+  world.fenced("here:1", "first", 1);
   world.proved("here:1", 1, "first");
-  world.happen({ kind: "faulty", te: "here:1", lease: "first", epoch: 1, detail: "late" });
-  world.happen({ kind: "prepared", te: "here:1", lease: "first", epoch: 1, expiresAt: AT });
+  world.report("here:1", { state: "faulty", epoch: "1", detail: "late" });
+  const late = { epoch: "1", lease: "first", leaseEpoch: "1" };
+  world.report("here:1", { state: "leased", ...late, deadlineAt: AT });
   expect(JSON.stringify(world.ledger.leases.get("second")!.state)).toBe(granted);
   expect(world.te("here:1")).toBe("preparing");
 });
 
-test("L13 a failed preparation puts the request back to its old place, shunning that TE", () => {
+test("L4 a lease is over when the fence stands, not when its reset is told of", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  world.prepared("first");
+  world.happen({ kind: "release", id: "first" });
+  const of = { state: "resetting", epoch: "1", lease: "first", leaseEpoch: "1" } as const;
+  world.report("here:1", { ...of, ended: { reason: "released", fencedAt: null } });
+  expect(world.state("first")).toMatchObject({ kind: "ending" });
+  world.report("here:1", { ...of, ended: { reason: "released", fencedAt: AT } });
+  expect(world.state("first")).toBeUndefined();
+});
+
+test("L13 a refused offer puts the request back to its old place, shunning that TE", () => {
   const world = openWorld();
   world.host("here", 2);
   world.ask("first");
-  world.happen({ kind: "faulty", te: "here:1", lease: "first", epoch: 1, detail: "no disk" });
+  // it has seen the epoch, and is in nobody's hands for it
+  world.report("here:1", { state: "resetting", epoch: "1" });
   expect(world.state("first")).toMatchObject({ kind: "preparing", grant: { te: "here:2" } });
   world.silence(15_000); // the other one does not answer at all
   expect(world.state("first")).toMatchObject({ kind: "waiting" });
   expect(placeOf(world.ledger, world.ledger.leases.get("first")!)).toBe(1);
   expect(world.effects("end")).toMatchObject([{ number: 2, epoch: 1, reason: "cancelled" }]);
+});
+
+test("L2 a clean host that knows more is offered anew above it; one that is not, is not", () => {
+  const world = openWorld();
+  world.host("here", 2);
+  world.ask("first");
+  world.proved("here:1", 7, "of another broker");
+  expect(world.state("first")).toMatchObject({
+    kind: "preparing",
+    grant: { te: "here:1", epoch: 8 },
+  });
+  world.report("here:1", { state: "resetting", epoch: "11" });
+  expect(world.state("first")).toMatchObject({ kind: "preparing", grant: { te: "here:2" } });
+});
+
+test("L2 L5 a host restored from yesterday is told the epoch that it forgot, once, and comes back", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  world.prepared("first");
+  world.happen({ kind: "release", id: "first" });
+  world.fenced("here:1", "first", 1);
+  world.proved("here:1", 1, "first");
+  expect(world.te("here:1")).toBe("ready");
+  // its disk is of a time before that lease, and so is its proof
+  world.host("here", 1);
+  expect(world.te("here:1")).toBe("faulty");
+  expect(world.wanted("here:1")).toMatchObject({ epoch: 1, lease: null });
+  world.proved("here:1", 0);
+  expect(world.effects("alarm")).toEqual([]);
+  expect(world.te("here:1")).toBe("faulty");
+  world.report("here:1", { state: "resetting", epoch: "1" });
+  world.proved("here:1", 1);
+  expect(world.te("here:1")).toBe("ready");
+  expect(world.effects("wanted")).toEqual([]);
+});
+
+test("L5 a grant that its host never saw leaves the TE unproved for that epoch", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  world.happen({ kind: "release", id: "first" });
+  world.proved("here:1", 0); // said before any of it reached the host
+  expect(world.te("here:1")).toBe("resetting");
+  expect(world.wanted("here:1")).toMatchObject({ epoch: 1, lease: null });
+  world.proved("here:1", 1);
+  expect(world.te("here:1")).toBe("ready");
+});
+
+test("H-13.6 a drain flag that the host has otherwise is told again, until both are the same", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.happen({ kind: "drain", te: "here:1", on: true });
+  world.report("here:1", { epoch: "0", draining: true });
+  expect(world.effects("wanted")).toEqual([]);
+  // undrained while the host is away: its next hello still says that it drains
+  world.happen({ kind: "host-closed", hostId: "id-here" });
+  expect(world.happen({ kind: "drain", te: "here:1", on: false })).toBeNull();
+  world.happen(helloOf("here", 1, { draining: true }));
+  expect(world.effects("wanted")).toMatchObject([{ number: 1 }]);
+  expect(world.wanted("here:1").draining).toBe(false);
+  world.report("here:1", { draining: false });
+  expect(world.effects("wanted")).toEqual([]);
 });
 
 test("lease.md §6 a silent host is suspect after 30 s, lost after the grace; then te-lost, owed", () => {

@@ -49,7 +49,7 @@ function candidates({ index, touched, leases }: Draft): readonly Lease[] {
 function grant(draft: Draft, lease: Lease, te: TestenvRecord): void {
   assert(leaseOn(draft, te.id) === undefined, `L1: ${te.id} has a lease already`);
   const epoch = te.epoch + 1;
-  moveTestenv(draft, te.id, { kind: "granted", lease: lease.id }, { epoch, awaited: epoch });
+  moveTestenv(draft, te.id, { kind: "granted", lease: lease.id }, { epoch });
   const right = { te: te.id, epoch, kind: te.report.kind, host: te.host };
   moveLease(draft, lease, { kind: "granted", grant: right });
 }

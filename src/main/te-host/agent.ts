@@ -12,6 +12,8 @@ import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Scope } from "../../base/scope.ts";
 import { systemRandom } from "../../base/random.ts";
+import { openTroubles } from "../../base/troubles.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import { pause } from "../../base/wait.ts";
 import type { Cell } from "../../hypervisor/cell.ts";
 import { openHypervisor } from "../../hypervisor/hypervisor.ts";
@@ -27,7 +29,7 @@ import { openNodes } from "../../nodehost/nodes.ts";
 import type { Nodes } from "../../nodehost/nodes.ts";
 import { dialBroker } from "../../session/broker-session.ts";
 import type { BrokerSession, FromHost } from "../../session/session-port.ts";
-import { openSqliteStore } from "../../store/store.ts";
+import { openRoomyStore } from "../../store/room.ts";
 import type { Store } from "../../store/store.ts";
 import { carve } from "../../testenv/carve.ts";
 import { consoleSockets, openTestenvs } from "../../testenv/testenvs.ts";
@@ -69,7 +71,8 @@ type Parts = {
 export async function openAgent(options: AgentOptions): Promise<void> {
   const { cell, config, scope, log } = options;
   const folder = join(cell.state, "te");
-  const store = scope.own(await openSqliteStore(join(folder, "te-host.db")));
+  const { store, keepRoom } = await openRoomyStore(join(folder, "te-host.db"));
+  scope.own(store);
   const identity = await openIdentity(store, join(folder, "keys"));
   const world = await enterWorld(store);
   const hypervisor = scope.own(
@@ -88,7 +91,19 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     if (session) session.send(message);
     else early.push(message);
   };
-  const given = { store, identity, hypervisor, images, world: world.id, send };
+  const troubles = openTroubles({ log, wallMs: () => hostClock.wallMs() });
+  const keepOwnRoom = roomKeeper(keepRoom, troubles);
+  await keepOwnRoom();
+  const given = {
+    store,
+    keepOwnRoom,
+    identity,
+    hypervisor,
+    images,
+    world: world.id,
+    troubles,
+    send,
+  };
   const parts = await openParts(options, given);
   scope.own(parts.testenvs);
   scope.own(parts.nodes);
@@ -106,7 +121,7 @@ export async function openAgent(options: AgentOptions): Promise<void> {
   session = scope.own(dial(options, parts));
   for (const message of early) session.send(message);
   scope.spawn("passes", (signal) => parts.passes.run(signal));
-  scope.spawn("heartbeat", (signal) => beat(parts, send, signal));
+  scope.spawn("heartbeat", (signal) => beat(parts, troubles, send, signal));
   const { hostId } = identity;
   log.info({ hostId, world: world.id, isNew: world.isNew, racks: wanted.length }, "te-host serves");
 }
@@ -120,8 +135,11 @@ function dial({ broker, log, cell, config }: AgentOptions, parts: Parts): Broker
     handler: {
       nextSessionNumber: () => parts.identity.nextSessionNumber(),
       hello: (sessionNumber) => helloOf({ ...parts, cell, config, sessionNumber }),
-      onWelcome: async (welcome) => parts.nodes.claim(welcome.nodes),
-      onMessage: (message) => route(parts, message, log),
+      async onWelcome(welcome) {
+        parts.nodes.claim(welcome.nodes);
+        await parts.testenvs.onWelcome(welcome.testenvs);
+      },
+      onMessage: openRoute(parts, log),
     },
   });
 }
@@ -130,15 +148,17 @@ async function openParts(
   options: AgentOptions,
   given: {
     store: Store;
+    keepOwnRoom: () => Promise<void>;
     identity: Identity;
     hypervisor: Hypervisor;
     images: ImageStore;
     world: string;
+    troubles: Troubles;
     send: (message: FromHost) => void;
   },
 ): Promise<Parts> {
   const { cell, config, log, onCrash } = options;
-  const { store, identity, hypervisor, images, world, send } = given;
+  const { store, identity, hypervisor, images, world, troubles, send } = given;
   const folder = join(cell.state, "te");
   const rules = await openRuleBook(hypervisor.portRules);
   const testenvs = await openTestenvs({
@@ -157,6 +177,7 @@ async function openParts(
     broker: options.broker,
     send,
     wantPass: () => passes.wake(),
+    troubles,
     onCrash,
     log: log.child({ component: "testenv" }),
   });
@@ -196,6 +217,7 @@ async function openParts(
     hypervisor,
     parts: [testenvs.provision, nodes],
     after: async () => {
+      await given.keepOwnRoom();
       await testenvs.keepConsolesSmall();
       await collectImages(images, cell.state, [testenvs, nodes, builds], log);
     },
@@ -203,6 +225,16 @@ async function openParts(
     log: log.child({ component: "passes" }),
   });
   return { hypervisor, identity, images, testenvs, nodes, builds, passes };
+}
+
+/** Its failure is a trouble that health shows: the next pass tries again. */
+function roomKeeper(keepRoom: () => Promise<void>, troubles: Troubles): () => Promise<void> {
+  const what = "room for this host's own record";
+  return () =>
+    keepRoom().then(
+      () => troubles.end(what),
+      (error: unknown) => troubles.begin(what, describeError(error)),
+    );
 }
 
 /** What happens on the host reaches the parts that care. */
@@ -242,6 +274,24 @@ async function watchStalls(tell: (seconds: number) => void, signal: AbortSignal)
   }
 }
 
+/**
+ * What is of racks is theirs at once, and they record together what comes together; nodes and
+ * images take one message after another.
+ */
+function openRoute(
+  parts: Parts,
+  log: Log,
+): (message: Exclude<ToHost, { kind: "welcome" }>) => Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  return (message) => {
+    const serial = ["node-create", "node-delete", "image-build"].includes(message.kind);
+    if (!serial) return route(parts, message, log);
+    const done = last.then(() => route(parts, message, log));
+    last = done.catch(() => undefined);
+    return done;
+  };
+}
+
 /** A message of the broker to the part it is for; resolves when it is recorded. */
 async function route(
   parts: Parts,
@@ -249,11 +299,9 @@ async function route(
   log: Log,
 ): Promise<void> {
   switch (message.kind) {
-    case "prepare":
+    case "wanted":
     case "taken":
-    case "end":
     case "extend":
-    case "drain":
     case "reset":
     case "testenv-data":
     case "console-open":
@@ -277,11 +325,18 @@ async function route(
 /** A sign of life every 5 s, and what may be wrong with the host. */
 async function beat(
   parts: Parts,
+  troubles: Troubles,
   send: (message: FromHost) => void,
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
-    send(await vitalsOf(parts.hypervisor, parts.passes.failures(), await parts.testenvs.reports()));
+    const failures = [
+      ...parts.passes
+        .failures()
+        .map(({ action, error }) => `${action.kind} ${action.target}: ${error}`),
+      ...troubles.list().map(({ what, why }) => `${what} fails: ${why}`),
+    ];
+    send(await vitalsOf(parts.hypervisor, failures, await parts.testenvs.reports()));
     await pause(limits.heartbeatMs, signal).catch(() => undefined);
   }
 }

@@ -7,7 +7,6 @@ import { loadavg } from "node:os";
 import { memoryAvailableMiB } from "../../hypervisor/capacity.ts";
 import { FREE_MEMORY_MIB } from "../../hypervisor/capacity-plan.ts";
 import type { Cell } from "../../hypervisor/cell.ts";
-import type { Failure } from "../../hypervisor/execute.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
 import type { Config } from "../../model/config.ts";
 import type { Hello } from "../../model/session.ts";
@@ -71,12 +70,12 @@ export async function helloOf(of: {
 
 export async function vitalsOf(
   hypervisor: Hypervisor,
-  failures: readonly Failure[],
+  failures: readonly string[],
   testenvs: readonly TestenvReport[],
 ): Promise<Extract<FromHost, { kind: "heartbeat" }>> {
   const freeMemoryMiB = Math.floor(await memoryAvailableMiB());
   const problems = [
-    ...failures.map(({ action, error }) => `${action.kind} ${action.target}: ${error}`),
+    ...failures,
     ...testenvs
       .filter(({ state }) => state === "faulty" || state === "quarantined")
       .map(({ number, state, detail }) => `te${number} is ${state}: ${detail ?? ""}`),

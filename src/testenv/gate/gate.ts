@@ -178,11 +178,14 @@ export async function openGate(options: {
     },
     async close(number) {
       await rm(keyFile(number), { force: true });
+      const { uid } = gateAccount(number, { home, shell });
+      // The connections first: a gate program that only loses its agent would still answer its
+      // client, with an exit status of its own, over a connection that should be gone.
+      killProcessesOfUid(uid);
       for (const call of calls.get(number) ?? []) {
         call.stop.abort(new DOMException("the lease is over", "AbortError"));
         call.socket.destroy();
       }
-      const { uid } = gateAccount(number, { home, shell });
       await until(() => killProcessesOfUid(uid) === 0, {
         timeoutMs: limits.fenceMs,
         everyMs: 10,

@@ -35,6 +35,7 @@ const ground = {
 const kind = kindSchema.parse({ machines: { count: 2, running: 1 } });
 const parts = partsOf(ground, 1, "two", kind);
 
+const grant = { lease, testenv: 1, epoch: 7 };
 let directory: string;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "rackyard-verbs-"));
@@ -45,8 +46,8 @@ async function openBench(te: Testenv = leased) {
   const hypervisor = simHypervisor();
   for (const { spec } of parts.all) await hypervisor.domains.define(spec);
   const recorder = await openRecorder(join(directory, "recorder"), systemClock);
-  await makeRecordFolder(recorder, lease);
-  const record = recorder.open(lease, 1, 7);
+  await makeRecordFolder(recorder, grant);
+  const record = recorder.open(grant);
   const posted: unknown[] = [];
   const told: string[] = [];
   const answer = openVerbs({
@@ -77,7 +78,7 @@ async function openBench(te: Testenv = leased) {
       ...change,
     });
   const lines = async (): Promise<{ kind: string }[]> => {
-    const text = await readFile(join(recorder.folder(lease), "timeline.jsonl"), "utf8");
+    const text = await readFile(join(recorder.folder(grant), "timeline.jsonl"), "utf8");
     return text
       .trimEnd()
       .split("\n")

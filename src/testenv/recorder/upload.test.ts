@@ -8,10 +8,11 @@ import { systemClock } from "../../base/clock.ts";
 import { readText } from "../../base/http-client.ts";
 import { silentLog } from "../../base/log.ts";
 import { until } from "../../base/wait.ts";
-import { openHomecoming } from "./homecoming.ts";
+import { openUpload } from "./upload.ts";
 import { makeRecordFolder, openRecorder } from "./recorder.ts";
 
 const lease = "00000000-0000-4000-8000-000000000001";
+const grant = { lease, testenv: 1, epoch: 7 };
 let directory: string;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "rackyard-home-"));
@@ -32,14 +33,15 @@ async function broker(status: () => number, got: Map<string, string>): Promise<S
 async function openBench() {
   const root = join(directory, "recorder");
   const recorder = await openRecorder(root, systemClock);
-  await makeRecordFolder(recorder, lease);
-  const record = recorder.open(lease, 1, 7);
+  await makeRecordFolder(recorder, grant);
+  const record = recorder.open(grant);
   record.write("prepare", {});
   await writeFile(join(record.folder, "console-te1-n0.log"), "booted\n");
   await writeFile(join(record.folder, "secret.key"), "never sent");
   const open = () =>
-    openHomecoming({
+    openUpload({
       broker: { url: `unix:${join(directory, "api.sock")}` },
+      hostName: "here",
       recorder,
       recorderRoot: root,
       clock: systemClock,
@@ -50,22 +52,26 @@ async function openBench() {
 const soon = (what: string, holds: () => boolean) =>
   until(holds, { timeoutMs: 10_000, everyMs: 5, what });
 
-test("lease.md §6 files come home, what grew comes again, nothing else is ever sent", async () => {
+test("lease.md §6 files are uploaded, what grew comes again, nothing else is ever sent", async () => {
   const got = new Map<string, string>();
   const server = await broker(() => 204, got);
   const { record, open } = await openBench();
-  await using homecoming = open();
-  await homecoming.send(lease, Date.now());
+  await using upload = open();
+  await upload.send(grant, Date.now());
   await soon("two files", () => got.size === 2);
   record.write("certificate", {});
   await writeFile(join(record.folder, "certificate.json"), "{}");
-  await homecoming.send(lease, Date.now());
-  await soon("the certificate", () => got.has(`${lease}/files/certificate.json`));
+  await upload.send(grant, Date.now());
+  await soon("the certificate", () =>
+    got.has(`${lease}/files/certificate.json?te=here%3A1&epoch=7`),
+  );
   await soon("the longer time line", () =>
-    (got.get(`${lease}/files/timeline.jsonl`) ?? "").includes("certificate"),
+    (got.get(`${lease}/files/timeline.jsonl?te=here%3A1&epoch=7`) ?? "").includes("certificate"),
   );
   expect([...got.keys()].sort()).toEqual(
-    ["certificate.json", "console-te1-n0.log", "timeline.jsonl"].map((n) => `${lease}/files/${n}`),
+    ["certificate.json", "console-te1-n0.log", "timeline.jsonl"].map(
+      (n) => `${lease}/files/${n}?te=here%3A1&epoch=7`,
+    ),
   );
   server.close();
 });
@@ -74,7 +80,7 @@ test("lease.md §6 a broker that is away is tried again, by the next agent too; 
   const { open } = await openBench();
   {
     await using first = open();
-    await first.send(lease, Date.now());
+    await first.send(grant, Date.now());
   }
   const got = new Map<string, string>();
   let status = 503;
@@ -89,7 +95,7 @@ test("lease.md §6 a broker that is away is tried again, by the next agent too; 
   {
     await using third = open();
     await third.resume();
-    await third.send(lease, Date.now());
+    await third.send(grant, Date.now());
   }
   expect(got.size).toBe(0); // they have arrived, whatever agent asks
   server.close();
@@ -99,9 +105,9 @@ test("lease.md §6 ten minutes after the end nothing is sent any more", async ()
   const got = new Map<string, string>();
   const server = await broker(() => 204, got);
   const { open } = await openBench();
-  await using homecoming = open();
-  await homecoming.send(lease, Date.now() - 11 * 60_000);
-  await homecoming[Symbol.asyncDispose]();
+  await using upload = open();
+  await upload.send(grant, Date.now() - 11 * 60_000);
+  await upload[Symbol.asyncDispose]();
   expect(got.size).toBe(0);
   server.close();
 });

@@ -1,0 +1,159 @@
+/**
+ * What takes away acts first and records after: disks that are full, records and fences that fail
+ * for a while, openings that are slow, a host that was booted.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import {
+  directory,
+  expectProved,
+  lease,
+  makeReady,
+  newHost,
+  settle,
+  soil,
+  startAgent,
+  stateOf,
+  terms,
+} from "../../test/samples/rack-agent.ts";
+import { until } from "../base/wait.ts";
+
+test("L4 L6 no record can be written: the fence is raised all the same, told as a trouble, and the rest follows by itself", async () => {
+  for (const event of ["end", "deadline", "parts-broken"] as const) {
+    const host = newHost();
+    await makeReady(host);
+    let full = false;
+    const agent = await startAgent(host, { fails: (call) => full && call.startsWith("save") });
+    await agent.actor.post({ kind: "prepare", terms });
+    await settle(host, agent, ["leased"]);
+    await soil(host);
+    full = true;
+    const posted =
+      event === "end"
+        ? agent.actor.post({ kind: event, lease, epoch: 7, reason: "released" })
+        : event === "deadline"
+          ? agent.actor.post({ kind: event, epoch: 7 })
+          : agent.actor.post({ kind: event, detail: "x" });
+    await until(() => host.keys.size === 0 && host.connections.size === 0, {
+      timeoutMs: 1_000,
+      everyMs: 1,
+      what: "the fence",
+    });
+    expect(agent.actor.testenv.phase.state).toBe("resetting");
+    await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
+    expect(agent.troubles()[0]?.what).toBe("the record of te1");
+    // it goes no further: the reset would destroy what a record of a lease still speaks of
+    expect(host.record?.phase.state).toBe("leased");
+    expect(host.world.domains.values().next().value?.power).toBe("on");
+    full = false;
+    await posted;
+    await settle(host, agent, ["ready"]);
+    expectProved(host, 7);
+    expect(agent.troubles()).toEqual([]);
+    await agent.actor.close();
+    await rm(join(directory, "recorder"), { recursive: true, force: true });
+  }
+});
+
+test("L4 an end overtakes records that cannot be written, and what they would have opened stays shut", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let full = true;
+  const agent = await startAgent(host, { fails: (call) => full && call.startsWith("save") });
+  const prepared = agent.actor.post({ kind: "prepare", terms });
+  const ended = agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
+  await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
+  full = false;
+  await Promise.all([prepared, ended]);
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
+  const told = host.told.map(({ state }) => state);
+  expect(told).not.toContain("leased");
+  expect(told, "a key was installed after the fence").not.toContain("faulty");
+});
+
+test("L6 a lease that is not recorded yet is told to nobody, whoever asks for the list", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let full = true;
+  const agent = await startAgent(host, { fails: (call) => full && call === "save opened" });
+  await agent.actor.post({ kind: "prepare", terms });
+  await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
+  expect(agent.actor.testenv.phase.state).toBe("leased");
+  expect(agent.actor.told.phase.state).toBe("preparing");
+  full = false;
+  await settle(host, agent, ["leased"]);
+  await until(() => agent.actor.told.phase.state === "leased", { timeoutMs: 1_000, what: "told" });
+  await agent.actor.close();
+});
+
+test("H-1.11 L5 after a reboot of the host a leased rack is lost, reset and proved before it is ready", async () => {
+  const host = newHost();
+  await makeReady(host);
+  const before = await startAgent(host, {});
+  await before.actor.post({ kind: "prepare", terms });
+  await settle(host, before, ["leased"]);
+  await soil(host);
+  await before.actor.close();
+  // the same world: the lease goes on, and nothing of it is touched
+  const again = await startAgent(host, {});
+  expect(stateOf(host)).toBe("leased");
+  expect(host.keys.size).toBe(1);
+  await again.actor.close();
+  host.told.length = 0;
+  const rebooted = await startAgent(host, {}, true);
+  await settle(host, rebooted, ["ready"]);
+  expectProved(host, 7);
+  const phase = host.record?.phase;
+  expect(phase?.state === "ready" && phase.certificate).toMatchObject({ lease, reason: "te-lost" });
+  expect(host.told.map(({ state }) => state)).toEqual(["resetting", "resetting", "ready"]);
+});
+
+test("L4 an opening that is slow cannot outrun the fence: what it installs late is closed again", async () => {
+  const host = newHost();
+  await makeReady(host);
+  const opening = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const atFence: number[] = [];
+  const agent = await startAgent(host, {
+    fails: (call) => (call === "save fenced" && atFence.push(host.keys.size), false),
+    async holds(call) {
+      if (call !== "gate.open") return;
+      opening.resolve();
+      await go.promise;
+    },
+  });
+  await agent.actor.post({ kind: "prepare", terms });
+  await opening.promise;
+  await agent.actor.post({ kind: "end", lease, epoch: 7, reason: "cancelled" });
+  expect(host.keys.size).toBe(0);
+  go.resolve(); // the key line is written now, for a lease that is over
+  await settle(host, agent, ["ready"]);
+  expect(atFence).toEqual([0]);
+  expect(host.told.map(({ state }) => state)).not.toContain("faulty");
+  expectProved(host, 7);
+});
+
+test("L4 T8 a fence that fails is raised until it stands; a full disk of the host counts no try", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let closes = 0;
+  let makes = 0;
+  const agent = await startAgent(host, {
+    fails: (call) =>
+      (call === "gate.close" && ++closes <= 8) ||
+      (call === "disks.createOverlay" && ++makes <= 8 && "No space left on device"),
+  });
+  await agent.actor.post({ kind: "prepare", terms });
+  await settle(host, agent, ["leased"]);
+  await soil(host);
+  closes = 0;
+  makes = 0;
+  await agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
+  expect(closes).toBeGreaterThan(8);
+  expect(makes).toBeGreaterThan(8);
+  expect(host.told.map(({ state }) => state)).not.toContain("quarantined");
+});
