@@ -68,7 +68,7 @@ function rackyard(...args: string[]): Promise<CommandResult> {
 const started = (...args: string[]): string =>
   [
     "ran: --disable-sigusr1 --disable-warning=ExperimentalWarning",
-    join(root, "src/main/rackyard.ts"),
+    join(root, "src/main/start.js"),
     ...args,
   ].join(" ");
 

@@ -5,7 +5,6 @@
  */
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { openClient } from "../api/client.ts";
 import type { Client } from "../api/client.ts";
 import { fail } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
@@ -69,7 +68,10 @@ export function contextOf(
     signal,
     env,
     endpoint,
-    client: async () => openClient(await endpoint(), signal),
+    client: async () => {
+      const { openClient } = await import("../api/client.ts"); // `help` starts without it
+      return openClient(await endpoint(), signal);
+    },
   };
 }
 
