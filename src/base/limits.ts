@@ -215,6 +215,8 @@ export const limits = {
   layoutFiles: 500,
   /** One of them. */
   layoutFileBytes: 1024 * 1024,
+  /** A regular expression of a layout: a comment's text runs through an automaton of its size. */
+  regexCharacters: 2_000,
 
   // --- queues
   /** Live items of all pipelines (ci.md FG-4: the longest queue). */

@@ -7,7 +7,6 @@ import { isLabelExpression } from "./items.ts";
 import { defaultLayout, writeDefaultLayout } from "./default-layout.ts";
 import { freezeJobs } from "./freeze.ts";
 import { builtinVotes, checkLayout, loadLayout } from "./layout.ts";
-import { translateRegex } from "./regex.ts";
 
 const around = { labels: ["worker", "big"], connections: ["local"], votes: builtinVotes };
 
@@ -238,22 +237,6 @@ test("a wrong layout is refused with bad-layout, exit code 78, all faults in it"
   ]);
   await rm(join(directory, "a.yaml"));
   await expect(loadLayout(directory, around)).rejects.toMatchObject({ code: "not-supported-yet" });
-});
-
-test.each([
-  ["(?i)recheck", "ReCheck", true],
-  ["(?is)a.b", "A\nB", true],
-  [String.raw`\Arecheck\Z`, "recheck", true],
-  [String.raw`\Arecheck\Z`, "x\nrecheck", false],
-  ["(?P<verb>re)check(?P=verb)", "recheckre", true],
-  ["(?u)é", "é", true],
-])("P-1 Python's regex %s on %j", (source, text, found) => {
-  expect(translateRegex(source).regex?.test(text)).toBe(found);
-});
-
-test("P-1 a regex that only Python knows is a fault", () => {
-  expect(translateRegex("(?x)a b").fault).toMatch(/flag/);
-  expect(translateRegex("(").fault).toMatch(/Unterminated group/);
 });
 
 test.each([
