@@ -7,7 +7,9 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import type { Document, Node } from "yaml";
 import type { z } from "zod";
 import type { FieldFault } from "./errors.ts";
+import { limits } from "./limits.ts";
 import { schemaWords } from "./schema-words.ts";
+import { checkNodes, syntaxFault } from "./yaml-nodes.ts";
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
 
@@ -20,24 +22,45 @@ export type YamlFile = {
   placeOf(path: readonly PropertyKey[], key?: boolean): Place;
 };
 
-export function parseYaml(file: string, text: string): YamlFile {
+export type YamlOptions = {
+  /** Words that YAML 1.1 and 1.2 read differently are faults: for files that Zuul reads too. */
+  readonly refuseAmbiguous?: boolean;
+};
+
+export function parseYaml(file: string, text: string, options: YamlOptions = {}): YamlFile {
+  // The mark that some editors put first is no part of the text (YAML 1.2, 5.2).
+  const source = text.replace(/^\uFEFF/, "");
   const lines = new LineCounter();
-  const document = parseDocument(text, {
+  const document = parseDocument(source, {
     lineCounter: lines,
     uniqueKeys: true,
     prettyErrors: false,
+    merge: true,
   });
   const placeAt = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
+  const faults: FieldFault[] = [];
+  const fault = (offset: number, code: string, detail: string, remedy?: string): void => {
+    if (faults.length < limits.yamlFaults) {
+      faults.push(faultAt(placeAt(offset), code, detail, remedy));
+    }
+  };
+  if (source.includes("\0")) {
+    fault(0, "yaml-syntax", "this is no text in UTF-8", "save it in the encoding UTF-8");
+  } else {
+    for (const error of document.errors) {
+      const { offset, detail, remedy } = syntaxFault(document, error);
+      fault(offset, "yaml-syntax", detail, remedy);
+    }
+    if (faults.length === 0) checkNodes(document, fault, options.refuseAmbiguous === true);
+  }
   return {
     file,
-    value:
-      document.errors.length > 0 ? undefined : (document.toJS({ maxAliasCount: 100 }) as unknown),
-    faults: document.errors.map((error) =>
-      faultAt(placeAt(error.pos[0]), "yaml-syntax", error.message),
-    ),
+    // Aliases were counted above, with the place of the one too many.
+    value: faults.length > 0 ? undefined : (document.toJS({ maxAliasCount: -1 }) as unknown),
+    faults,
     placeOf: (path, key = false) => placeAt(offsetOf(document, path, key)),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Reads an expression in the syntax of Python's `re` (3.11, for text; `\B` in an empty text as 3.14)
+ * Reads an expression in the syntax of Python's `re` (3.11, for text; `\B` of no text as 3.14),
  * and writes it for RE2: each character as a set, each assertion as what it means there. What needs
  * backtracking (references, look-around, possessive repeats, conditions), and what Python refuses,
  * is a fault. Pure.

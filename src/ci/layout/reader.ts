@@ -97,7 +97,8 @@ export function readItems(files: readonly LayoutFile[]): Items {
     faults: [],
     broken: { pipeline: [], job: [], nodeset: [], project: [] },
   };
-  for (const { file, text } of files) readFileItems(parseYaml(file, text), items);
+  for (const { file, text } of files)
+    readFileItems(parseYaml(file, text, { refuseAmbiguous: true }), items);
   return items;
 }
 
