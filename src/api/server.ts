@@ -14,7 +14,7 @@ import { fail, isRackyardError, RackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
-import { authorize, identify, isLoopback } from "./access.ts";
+import { authorize, identify } from "./access.ts";
 import type { Door } from "./access.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { buildRoutes, changeRoutes } from "./change-routes.ts";
@@ -23,6 +23,7 @@ import type { NodeEnv } from "./engine.ts";
 import { fleetRoutes } from "./fleet-routes.ts";
 import type { AnswerStore } from "./idempotency.ts";
 import { leaseRoutes } from "./lease-routes.ts";
+import { listenFault, openListenerRemedy, splitAddress } from "./listen-address.ts";
 import { documentRoute } from "./openapi.ts";
 import { loadPages } from "./page-files.ts";
 import { problemHeaders, problemOf } from "./problem.ts";
@@ -70,7 +71,10 @@ export function routesOf(views: Views, version: string, secure = false): Route[]
 
 /** Throws `bad-config` for an open listener, `port-taken` where one cannot be had. */
 export async function openApi(options: ApiOptions): Promise<Api> {
-  for (const address of options.listen) refuseOpen(address, options.insecure);
+  for (const address of options.listen) {
+    const fault = listenFault(address, options.insecure);
+    if (fault) fail("bad-config", `server.listen: ${fault}`, { remedy: openListenerRemedy });
+  }
   const stopping = new AbortController();
   const routes = routesOf(options.views, options.version, options.secure);
   const app = engineOf(routes, {
@@ -121,21 +125,6 @@ async function addPages(app: Hono<NodeEnv>): Promise<void> {
     }
     return undefined;
   });
-}
-
-function refuseOpen(address: string, insecure: boolean): void {
-  const { host } = splitAddress(address);
-  if (insecure || isLoopback(host) || host === "localhost") return;
-  fail("bad-config", `server.listen: ${address} can be reached from elsewhere, without TLS`, {
-    remedy: "listen on 127.0.0.1 behind a proxy with TLS, or spell out server.insecure: true",
-  });
-}
-
-/** `127.0.0.1:7225`, `[::1]:7225`. */
-export function splitAddress(address: string): { host: string; port: number } {
-  const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-  return { host, port: Number(address.slice(colon + 1)) };
 }
 
 function serverOf(app: Hono<NodeEnv>, door: Door, options: ApiOptions): Server {

@@ -3,9 +3,10 @@
  * checked by their schema.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
-import { fail } from "./errors.ts";
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fail, RackyardError } from "./errors.ts";
 
 /** Replaces a file atomically; durable when it returns. */
 export async function writeFileAtomic(
@@ -62,6 +63,28 @@ export async function processStart(pid: number): Promise<string | undefined> {
 export function spaceError(path: string, error: unknown): unknown {
   if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
   return fail("no-space", `no space left for ${path}`, { cause: error });
+}
+
+/**
+ * A new folder below `TMPDIR`, 0700, which the caller removes. Throws `temporary-unusable` where
+ * none can be made, and `no-space`.
+ */
+export async function temporaryFolder(prefix: string): Promise<string> {
+  const parent = tmpdir();
+  try {
+    return await mkdtemp(join(parent, prefix));
+  } catch (error) {
+    throw unusable(parent, spaceError(parent, error));
+  }
+}
+
+function unusable(parent: string, error: unknown): unknown {
+  const codes = ["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "ELOOP"];
+  if (!codes.includes((error as NodeJS.ErrnoException).code ?? "")) return error;
+  return new RackyardError("temporary-unusable", `no temporary folder can be made in ${parent}`, {
+    cause: error,
+    remedy: "set TMPDIR to a directory that is there and that this user may write",
+  });
 }
 
 /** The path, or the nearest directory above it that is there: whose file system it will have. */

@@ -8,7 +8,8 @@ import type { Document, Node } from "yaml";
 import type { z } from "zod";
 import type { FieldFault } from "./errors.ts";
 import { limits } from "./limits.ts";
-import { schemaWords } from "./schema-words.ts";
+import { nearest } from "./nearest.ts";
+import { keysAt, schemaWords } from "./schema-words.ts";
 import { checkNodes, syntaxFault } from "./yaml-nodes.ts";
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
@@ -81,16 +82,21 @@ export function checkYaml<S extends z.ZodType>(
   if (result.success) return { value: result.data, faults: [] };
   return {
     value: undefined,
-    faults: result.error.issues.flatMap((issue) => faultsOf(yaml, issue)),
+    faults: result.error.issues.flatMap((issue) => faultsOf(yaml, schema, issue)),
   };
 }
 
-function faultsOf(yaml: YamlFile, issue: z.core.$ZodIssue): FieldFault[] {
+function faultsOf(yaml: YamlFile, schema: z.ZodType, issue: z.core.$ZodIssue): FieldFault[] {
   const name = (path: readonly PropertyKey[]): string => path.map(String).join(".") || "the file";
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
       const path = [...issue.path, key];
-      return faultAt(yaml.placeOf(path, true), "unknown-key", `${name(path)}: unknown key`);
+      const known = keysAt(schema, issue.path);
+      const near = nearest(key, known);
+      const allowed = known.length === 0 ? "" : `; allowed: ${known.join(", ")}`;
+      const detail = `${name(path)}: unknown key${allowed}`;
+      const remedy = near === undefined ? undefined : `did you mean ${near}?`;
+      return faultAt(yaml.placeOf(path, true), "unknown-key", detail, remedy);
     });
   }
   const found = valueAt(yaml.value, issue.path);

@@ -3,12 +3,12 @@
  * defines, parents in a circle. Each fault stands at the word that is wrong and names what is
  * there to choose from. Shapes are checked before, in reader.ts.
  */
+import { nearest } from "../../base/nearest.ts";
 import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import type { Place } from "../../base/yaml-file.ts";
 import { noop } from "./items.ts";
 import type { JobItem, JobOverride } from "./items.ts";
-import { nearest } from "./keys.ts";
 import { reportStages } from "../../model/pipeline.ts";
 import type { Items, Located, Path } from "./reader.ts";
 
