@@ -215,7 +215,7 @@ export const limits = {
   layoutFiles: 500,
   /** One of them. */
   layoutFileBytes: 1024 * 1024,
-  /** Nodes of a YAML file with every alias written out, and how deep: what is read of it is copied. */
+  /** Nodes of a YAML file, every alias written out, and how deep: what is read is copied. */
   yamlNodes: 200_000,
   yamlDepth: 64,
   /** Faults told of one file's syntax: the first ones lead to the others. */

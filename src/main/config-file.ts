@@ -67,6 +67,7 @@ export function layoutSurroundings(config: Config): Surroundings {
     labels: Object.keys(config.nodes.labels),
     connections: Object.keys(config.connections),
     votes: builtinVotes,
+    longestLeaseSeconds: config.leases.maxDurationSeconds,
   };
 }
 

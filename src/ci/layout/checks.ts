@@ -20,6 +20,8 @@ export type Surroundings = {
   readonly connections: readonly string[];
   /** Review labels and what the CI may vote. */
   readonly votes: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+  /** `leases.maxDurationSeconds`: no rack is lent for longer. */
+  readonly longestLeaseSeconds: number;
 };
 
 /** Every name of a kind that stands in the layout, broken items too; each once. */

@@ -8,7 +8,12 @@ import { defaultLayout, writeDefaultLayout } from "./default-layout.ts";
 import { freezeJobs } from "./freeze.ts";
 import { builtinVotes, checkLayout, loadLayout } from "./layout.ts";
 
-const around = { labels: ["worker", "big"], connections: ["local"], votes: builtinVotes };
+const around = {
+  labels: ["worker", "big"],
+  connections: ["local"],
+  votes: builtinVotes,
+  longestLeaseSeconds: 14_400,
+};
 
 const pipeline = `
 - pipeline:
@@ -252,4 +257,24 @@ test.each([
   ["Big", false],
 ])("surface §6 label expression %j", (text, right) => {
   expect(isLabelExpression(text)).toBe(right);
+});
+
+test("T-1 issue 6, §2: a job whose limits outlast the longest lease is refused, with the sum", () => {
+  const text = (run: string): string => `
+- pipeline: { name: check, manager: independent }
+- job: { name: base, nodeset: { nodes: [ { name: n, label: worker } ] }, run: "true", ${run} }
+- project: { name: p, check: { jobs: [ base ] } }
+`;
+  const faults = (run: string, longestLeaseSeconds = 14_400) =>
+    checkLayout([{ file: "f", text: text(run) }], { ...around, longestLeaseSeconds }).faults;
+  expect(faults("testenv: { machines: 1 }, timeout: 7200")).toEqual([]);
+  expect(faults("timeout: 14400")).toEqual([]); // no rack, no lease
+  expect(faults("testenv: { machines: 1 }, timeout: 14400")).toEqual([
+    expect.objectContaining({ pointer: "f:4:40", code: "too-long" }),
+  ]);
+  const posts = 'timeout: 7200, post-timeout: 3000, post-run: [ "a", "b", "c" ]';
+  expect(faults(`testenv: { machines: 1 }, ${posts}`)[0]?.detail).toMatch(
+    /^job base \(f:3\) may need its rack for 1\d{4} s \(timeout 7200 s, 3 × post-timeout 3000 s, /,
+  );
+  expect(faults(`testenv: { machines: 1 }, ${posts}`, 86_400)).toEqual([]);
 });

@@ -91,14 +91,14 @@ export async function readLayoutFiles(directory: string): Promise<LayoutFile[]> 
 }
 
 /**
- * Zuul reads `zuul.d/` and `.zuul.yaml` of a repository; this folder is read flat. Files that people
- * put there and nobody reads would be missed at the first change only.
+ * Zuul reads `zuul.d/` and `.zuul.yaml` of a repository; this folder is read flat. Files that
+ * people put there and nobody reads would be missed at the first change only.
  */
 async function refuseUnread(directory: string, names: readonly string[]): Promise<void> {
   for (const name of names) {
     const path = join(directory, name);
     if (name.startsWith(".") && !/^\.zuul\.(?:d|ya?ml)$/.test(name)) continue;
-    if (name.startsWith(".") && /ml$/.test(name)) refuse(path);
+    if (name.startsWith(".") && name.endsWith("ml")) refuse(path);
     const inside = await readdir(path).catch(() => []); // no folder
     if (inside.some((file) => /\.ya?ml$/.test(file))) refuse(path);
   }
