@@ -156,6 +156,23 @@ test("surface.md §§1–8 the server's way: start, push, kill, again, stop", as
   const events = await run("curl", ["-s", `${String(line["api"])}/v1/events?after=0&wait=1s`]);
   expect(events.stdout).toContain(`"subject":"${build.id}"`);
 
+  // case faulty-layout-at-start: the old one stays over a restart too, and status quotes the fault
+  await writeFile(join(state, "layout/faulty.yaml"), "- job: { name: x, parent: nobody }\n");
+  children.at(-1)!.kill("SIGTERM");
+  await children.at(-1)!.exited;
+  await startServer();
+  expect((await status())["problems"]).toContainEqual(
+    expect.stringMatching(
+      /faulty\.yaml:1:27: .* no job "nobody".*the last good layout is in force/,
+    ),
+  );
+  expect((await run("curl", ["-s", `${String(line["api"])}/v1/pipelines`])).stdout).toContain(
+    "check",
+  );
+  await rm(join(state, "layout/faulty.yaml"));
+  expect((await rackyard("reload")).exitCode).toBe(0);
+  expect(String((await status())["problems"])).not.toContain("faulty.yaml");
+
   // cancelled by an operator: no vote
   expect((await rackyard("build", "cancel", build.id)).exitCode).toBe(0);
   await until(async () => (await rackyard("build", "show", build.id)).stdout.includes("CANCELED"), {

@@ -6,7 +6,8 @@ import { isRackyardError } from "../../base/errors.ts";
 import { isLabelExpression } from "./items.ts";
 import { defaultLayout, writeDefaultLayout } from "./default-layout.ts";
 import { freezeJobs } from "./freeze.ts";
-import { builtinVotes, checkLayout, loadLayout } from "./layout.ts";
+import { acceptLayout, builtinVotes, checkLayout } from "./layout.ts";
+import { readLayoutFiles } from "./reader.ts";
 
 const around = {
   labels: ["worker", "big"],
@@ -214,7 +215,7 @@ test("surface §3 the first start writes pipeline check without jobs, once, and 
   onTestFinished(() => rm(directory, { recursive: true }));
   expect(await writeDefaultLayout(directory)).toBe(true);
   expect(await readdir(directory)).toEqual(["check.yaml"]);
-  const layout = await loadLayout(directory, around);
+  const layout = acceptLayout(await readLayoutFiles(directory), around);
   expect([...layout.pipelines.keys()]).toEqual(["check"]);
   expect(layout.jobs.size + layout.projects.size).toBe(0);
   await writeFile(join(directory, "check.yaml"), "# mine\n");
@@ -234,14 +235,15 @@ test("a wrong layout is refused with bad-layout, exit code 78, all faults in it"
   await writeFile(join(directory, "a.yaml"), "- job: { name: a, runn: x }\n");
   await writeFile(join(directory, "b.yml"), "- job: { name: b, files: x }\n");
   await writeFile(join(directory, "c.txt"), "not read");
-  const error: unknown = await loadLayout(directory, around).catch((e: unknown) => e);
+  const load = async () => acceptLayout(await readLayoutFiles(directory), around);
+  const error: unknown = await load().catch((e: unknown) => e);
   expect(isRackyardError(error, "bad-layout") && error.exitCode).toBe(78);
   expect(isRackyardError(error) && error.faults.map((fault) => fault.pointer)).toEqual([
     `${directory}/a.yaml:1:19`,
     `${directory}/b.yml:1:19`,
   ]);
   await rm(join(directory, "a.yaml"));
-  await expect(loadLayout(directory, around)).rejects.toMatchObject({ code: "not-supported-yet" });
+  await expect(load()).rejects.toMatchObject({ code: "not-supported-yet" });
 });
 
 test.each([

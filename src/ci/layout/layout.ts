@@ -14,7 +14,7 @@ import { checkItems } from "./checks.ts";
 import type { Surroundings } from "./checks.ts";
 import { freezeJobs } from "./freeze.ts";
 import type { PipelineItem } from "./items.ts";
-import { readItems, readLayoutFiles } from "./reader.ts";
+import { readItems } from "./reader.ts";
 import type { Definitions, Items, JobUse, LayoutFile, Located } from "./reader.ts";
 
 /** The built-in review system's labels (surface.md §6). */
@@ -28,9 +28,9 @@ export type Layout = Definitions & {
   readonly pipelines: ReadonlyMap<string, PipelineConfig>;
 };
 
-/** Reads a folder. Throws `bad-layout` with every fault; the caller then keeps the old layout. */
-export async function loadLayout(directory: string, around: Surroundings): Promise<Layout> {
-  const { layout, faults } = checkLayout(await readLayoutFiles(directory), around);
+/** Throws `bad-layout` with every fault; the caller then keeps the old layout. */
+export function acceptLayout(files: readonly LayoutFile[], around: Surroundings): Layout {
+  const { layout, faults } = checkLayout(files, around);
   if (faults.length > 0) {
     const first = faults[0]!;
     const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : "";
