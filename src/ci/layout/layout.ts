@@ -121,10 +121,13 @@ function leaseFaults(
   if (!use || job.testenv === null) return [];
   const seconds = leaseSeconds(job, limits);
   if (seconds <= longest) return [];
-  const parts =
-    `timeout ${job.timeoutSeconds} s, ${job.postRun.length} × post-timeout ` +
-    `${job.postTimeoutSeconds} s, ${job.cleanupRun.length} × cleanup ${limits.cleanupMs / 1_000} s, ` +
-    "preparing and collecting";
+  const cleanupSeconds = limits.cleanupMs / 1_000;
+  const parts = [
+    `timeout ${job.timeoutSeconds} s`,
+    `${job.postRun.length} × post-timeout ${job.postTimeoutSeconds} s`,
+    `${job.cleanupRun.length} × cleanup ${cleanupSeconds} s`,
+    "preparing and collecting",
+  ].join(", ");
   const detail =
     `job ${job.name} (${job.definedAt}) may need its rack for ${seconds} s (${parts}), ` +
     `but no lease is longer than ${longest} s`;
