@@ -6,7 +6,7 @@
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
@@ -83,7 +83,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     stopping: stopping.signal,
   });
   await addPages(app);
-  const servers: Server[] = [];
+  const servers: { server: Server; sockets: OpenSockets }[] = [];
   const urls: string[] = [];
   const door = (socket: boolean): Door => ({
     socket,
@@ -93,16 +93,16 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   });
   const close = async (): Promise<void> => {
     stopping.abort(new DOMException("the server stops", "AbortError"));
-    await Promise.all(servers.map((server) => closeServer(server)));
+    await Promise.all(servers.map(({ server, sockets }) => closeServer(server, sockets)));
   };
   try {
     for (const address of options.listen) {
       const server = serverOf(app, door(false), options);
-      servers.push(server);
+      servers.push({ server, sockets: socketsOf(server) });
       urls.push(await listenTcp(server, address));
     }
     const server = serverOf(app, door(true), options);
-    servers.push(server);
+    servers.push({ server, sockets: socketsOf(server) });
     await listenSocket(server, options.socketPath);
   } catch (error) {
     await close();
@@ -243,15 +243,37 @@ function portTaken(address: string, cause: Error): RackyardError {
   });
 }
 
-/** Streams were told to end; what is still open after the grace is cut. */
-async function closeServer(server: Server): Promise<void> {
+type OpenSockets = { readonly all: Set<Socket>; readonly upgraded: Set<Duplex> };
+
+/** A connection that was upgraded is no longer HTTP's: closing its server waits for it for ever. */
+function socketsOf(server: Server): OpenSockets {
+  const sockets: OpenSockets = { all: new Set(), upgraded: new Set() };
+  server.on("connection", (socket: Socket) => {
+    sockets.all.add(socket);
+    socket.once("close", () => {
+      sockets.all.delete(socket);
+      sockets.upgraded.delete(socket);
+    });
+  });
+  server.on("upgrade", (_request, socket) => void sockets.upgraded.add(socket));
+  return sockets;
+}
+
+/**
+ * Streams were told to end; hosts dial again when their connection ends; what is still open after
+ * the grace is cut, whatever it became.
+ */
+async function closeServer(server: Server, sockets: OpenSockets): Promise<void> {
   if (!server.listening) return;
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  for (const socket of sockets.upgraded) socket.destroy();
   // A connection is kept by its client after its stream has ended: it is idle then.
   const idle = setInterval(() => server.closeIdleConnections(), limits.pollMs);
   const cut = new AbortController();
   const grace = pause(limits.childGraceMs, cut.signal).then(
-    () => server.closeAllConnections(),
+    () => {
+      for (const socket of sockets.all) socket.destroy();
+    },
     () => undefined,
   );
   await closed;

@@ -29,6 +29,8 @@ export const limits = {
   troubles: 1_000,
   /** A program of ours drains before it is killed by `up` or `down`. */
   programGraceMs: 15_000,
+  /** A server that stops, before its supervisor would kill it. */
+  serverStopMs: 13_000,
   /** `up` has its server and host ready, machines carved, images not counted. */
   upReadyMs: 600_000,
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */
