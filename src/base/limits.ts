@@ -51,6 +51,8 @@ export const limits = {
   /** Items a page of a list may hold, and by default does. */
   pageItems: 500,
   pageItemsDefault: 100,
+  /** A follower without an answer: with the pauses between, some minutes. */
+  followTries: 12,
   /** Long poll: at most so long per call. */
   longPollMs: 60_000,
   /** Events kept for `Last-Event-ID` (surface.md §5). */

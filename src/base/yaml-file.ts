@@ -10,7 +10,7 @@ import type { FieldFault } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { nearest } from "./nearest.ts";
 import { keysAt, schemaWords } from "./schema-words.ts";
-import { checkNodes, syntaxFault } from "./yaml-nodes.ts";
+import { checkNodes, syntaxFault, tooDeepAt } from "./yaml-nodes.ts";
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
 
@@ -32,7 +32,8 @@ export function parseYaml(file: string, text: string, options: YamlOptions = {})
   // The mark that some editors put first is no part of the text (YAML 1.2, 5.2).
   const source = text.replace(/^\uFEFF/, "");
   const lines = new LineCounter();
-  const document = parseDocument(source, {
+  const tooDeep = tooDeepAt(source);
+  const document = parseDocument(tooDeep === undefined ? source : source.slice(0, tooDeep), {
     lineCounter: lines,
     uniqueKeys: true,
     prettyErrors: false,
@@ -50,6 +51,8 @@ export function parseYaml(file: string, text: string, options: YamlOptions = {})
   };
   if (source.includes("\0")) {
     fault(0, "yaml-syntax", "this is no text in UTF-8", "save it in the encoding UTF-8");
+  } else if (tooDeep !== undefined) {
+    fault(tooDeep, "yaml-syntax", `nested deeper than ${limits.yamlDepth}`);
   } else {
     for (const error of document.errors) {
       const { offset, detail, remedy } = syntaxFault(document, error);

@@ -3,7 +3,7 @@
  * place where it began, aliases that lead nowhere, in a circle or to too much, words that two
  * versions of YAML read differently. Pure.
  */
-import { isAlias, isCollection, isMap, isPair, isScalar, visit } from "yaml";
+import { isAlias, isCollection, isMap, isPair, isScalar, Lexer, visit } from "yaml";
 import type { Document, Node, YAMLParseError } from "yaml";
 import { limits } from "./limits.ts";
 import { ambiguousWord } from "./yaml-words.ts";
@@ -11,6 +11,25 @@ import { ambiguousWord } from "./yaml-words.ts";
 type Tell = (offset: number, code: string, detail: string, remedy?: string) => void;
 
 const startOf = (node: unknown): number => (node as Node | null)?.range?.[0] ?? 0;
+
+/**
+ * Where brackets stand deeper than is read; undefined: nowhere. Asked before the parser, whose time
+ * grows with the square of the depth.
+ */
+export function tooDeepAt(source: string): number | undefined {
+  let depth = 0;
+  let offset = 0;
+  let before = "";
+  for (const token of new Lexer().lex(source)) {
+    const isText = before === "\x1f"; // the lexer's own mark before a scalar
+    if (!isText && (token === "[" || token === "{")) depth++;
+    if (!isText && (token === "]" || token === "}")) depth--;
+    if (depth > limits.yamlDepth) return offset;
+    if (!["\x02", "\x18", "\x1f"].includes(token)) offset += token.length;
+    before = token;
+  }
+  return undefined;
+}
 
 /** The library's error in our words, at the place that is to be changed. */
 export function syntaxFault(
