@@ -8,24 +8,23 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { run } from "../src/base/command.ts";
 import type { CommandResult } from "../src/base/command.ts";
+import { executableFolder } from "../test/samples/executable-folder.ts";
 
 const tree = join(import.meta.dirname, "..");
 let root: string;
 
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "rackyard-bootstrap-"));
+beforeEach(async () => {
+  root = await executableFolder("rackyard-bootstrap-");
   for (const folder of ["bin", ".tools", "src/main"])
     mkdirSync(join(root, folder), { recursive: true });
   const files = ["rackyard", "package.json", "package-lock.json", ".npmrc"];
@@ -68,7 +67,7 @@ function rackyard(...args: string[]): Promise<CommandResult> {
 const started = (...args: string[]): string =>
   [
     "ran: --disable-sigusr1 --disable-warning=ExperimentalWarning",
-    join(root, "src/main/rackyard.ts"),
+    join(root, "src/main/start.js"),
     ...args,
   ].join(" ");
 

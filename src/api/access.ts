@@ -7,6 +7,7 @@ import type { IncomingMessage } from "node:http";
 import { assertNever } from "../base/assert.ts";
 import { fail } from "../base/errors.ts";
 import { mayAct } from "../model/identity.ts";
+import { isLoopback } from "./listen-address.ts";
 import type { Caller } from "../model/identity.ts";
 import { anonymous } from "./route.ts";
 import type { Access } from "./route.ts";
@@ -136,8 +137,3 @@ function mayRead(request: IncomingMessage, door: Door): boolean {
 }
 
 const forwardedBy = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-
-export function isLoopback(address: string): boolean {
-  const plain = address.replace(/^::ffff:/, "");
-  return plain === "::1" || /^127(\.[0-9]{1,3}){3}$/.test(plain);
-}

@@ -4,9 +4,10 @@
  */
 import { call, open, readText, serverSentEvents } from "../base/http-client.ts";
 import type { Endpoint, HttpOptions } from "../base/http-client.ts";
-import { fail, RackyardError } from "../base/errors.ts";
+import { fail, isRackyardError, RackyardError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { backoffMs } from "../base/retry.ts";
 import { pause } from "../base/wait.ts";
 import type { BuildView, TimelineEntry } from "../model/build.ts";
 import type { ChangeView } from "../model/change.ts";
@@ -90,21 +91,36 @@ function buildsOf(http: Http) {
     /** Lines as they come, until the console ends. */
     async *follow(id: string, after = 0): AsyncGenerator<ConsoleLine> {
       let seen = after;
+      let failures = 0;
       for (;;) {
         // A console that is not begun yet, or goes on after a restart, is looked at again.
-        const { state } = await http.get<BuildView>(`/v1/builds/${id}`);
-        for await (const event of http.stream(`/v1/builds/${id}/console?follow&after=${seen}`)) {
-          if (event.event === "end") break;
-          if (event.event !== "line") continue;
-          seen = Number(event.id);
-          yield { seq: seen, line: event.data };
+        try {
+          const { state } = await http.get<BuildView>(`/v1/builds/${id}`);
+          for await (const event of http.stream(`/v1/builds/${id}/console?follow&after=${seen}`)) {
+            failures = 0;
+            if (event.event === "end") break;
+            if (event.event !== "line") continue;
+            seen = Number(event.id);
+            yield { seq: seen, line: event.data };
+          }
+          failures = 0;
+          if (state === "reported") return;
+        } catch (error) {
+          // A broken connection or a server that restarts: go on after the last line seen.
+          if (!isBroken(error) || ++failures >= limits.followTries) throw error;
         }
-        if (state === "reported") return;
-        await pause(limits.backoffFirstMs, http.signal);
+        await pause(backoffMs(Math.max(1, failures)), http.signal);
       }
     },
     console: (id: string) => http.text(`/v1/builds/${id}/console`),
   };
+}
+
+/** The connection's end, not an answer. */
+function isBroken(error: unknown): boolean {
+  if (isRackyardError(error)) return error.code === "unavailable";
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ECONNRESET" || code === "EPIPE" || code === "ERR_STREAM_PREMATURE_CLOSE";
 }
 
 function fleetOf({ get, all, send }: Http) {
@@ -122,6 +138,8 @@ function fleetOf({ get, all, send }: Http) {
       list: () => all<TestenvView>("/v1/testenvs"),
       get: (id: string) => get<TestenvView>(testenv(id)),
       certificate: (id: string) => get<Certificate>(`${testenv(id)}/certificate`),
+      drain: (id: string, on: boolean) =>
+        send<TestenvView>(`${testenv(id)}/${on ? "drain" : "undrain"}`, { method: "POST" }),
     },
     hosts: {
       list: () => all<HostView>("/v1/hosts"),

@@ -6,7 +6,7 @@
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
@@ -14,7 +14,7 @@ import { fail, isRackyardError, RackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
-import { authorize, identify, isLoopback } from "./access.ts";
+import { authorize, identify } from "./access.ts";
 import type { Door } from "./access.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { buildRoutes, changeRoutes } from "./change-routes.ts";
@@ -23,6 +23,7 @@ import type { NodeEnv } from "./engine.ts";
 import { fleetRoutes } from "./fleet-routes.ts";
 import type { AnswerStore } from "./idempotency.ts";
 import { leaseRoutes } from "./lease-routes.ts";
+import { listenFault, openListenerRemedy, splitAddress } from "./listen-address.ts";
 import { documentRoute } from "./openapi.ts";
 import { loadPages } from "./page-files.ts";
 import { problemHeaders, problemOf } from "./problem.ts";
@@ -70,7 +71,10 @@ export function routesOf(views: Views, version: string, secure = false): Route[]
 
 /** Throws `bad-config` for an open listener, `port-taken` where one cannot be had. */
 export async function openApi(options: ApiOptions): Promise<Api> {
-  for (const address of options.listen) refuseOpen(address, options.insecure);
+  for (const address of options.listen) {
+    const fault = listenFault(address, options.insecure);
+    if (fault) fail("bad-config", `server.listen: ${fault}`, { remedy: openListenerRemedy });
+  }
   const stopping = new AbortController();
   const routes = routesOf(options.views, options.version, options.secure);
   const app = engineOf(routes, {
@@ -79,7 +83,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     stopping: stopping.signal,
   });
   await addPages(app);
-  const servers: Server[] = [];
+  const servers: { server: Server; sockets: OpenSockets }[] = [];
   const urls: string[] = [];
   const door = (socket: boolean): Door => ({
     socket,
@@ -89,16 +93,16 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   });
   const close = async (): Promise<void> => {
     stopping.abort(new DOMException("the server stops", "AbortError"));
-    await Promise.all(servers.map((server) => closeServer(server)));
+    await Promise.all(servers.map(({ server, sockets }) => closeServer(server, sockets)));
   };
   try {
     for (const address of options.listen) {
       const server = serverOf(app, door(false), options);
-      servers.push(server);
+      servers.push({ server, sockets: socketsOf(server) });
       urls.push(await listenTcp(server, address));
     }
     const server = serverOf(app, door(true), options);
-    servers.push(server);
+    servers.push({ server, sockets: socketsOf(server) });
     await listenSocket(server, options.socketPath);
   } catch (error) {
     await close();
@@ -121,21 +125,6 @@ async function addPages(app: Hono<NodeEnv>): Promise<void> {
     }
     return undefined;
   });
-}
-
-function refuseOpen(address: string, insecure: boolean): void {
-  const { host } = splitAddress(address);
-  if (insecure || isLoopback(host) || host === "localhost") return;
-  fail("bad-config", `server.listen: ${address} can be reached from elsewhere, without TLS`, {
-    remedy: "listen on 127.0.0.1 behind a proxy with TLS, or spell out server.insecure: true",
-  });
-}
-
-/** `127.0.0.1:7225`, `[::1]:7225`. */
-export function splitAddress(address: string): { host: string; port: number } {
-  const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-  return { host, port: Number(address.slice(colon + 1)) };
 }
 
 function serverOf(app: Hono<NodeEnv>, door: Door, options: ApiOptions): Server {
@@ -254,15 +243,37 @@ function portTaken(address: string, cause: Error): RackyardError {
   });
 }
 
-/** Streams were told to end; what is still open after the grace is cut. */
-async function closeServer(server: Server): Promise<void> {
+type OpenSockets = { readonly all: Set<Socket>; readonly upgraded: Set<Duplex> };
+
+/** A connection that was upgraded is no longer HTTP's: closing its server waits for it for ever. */
+function socketsOf(server: Server): OpenSockets {
+  const sockets: OpenSockets = { all: new Set(), upgraded: new Set() };
+  server.on("connection", (socket: Socket) => {
+    sockets.all.add(socket);
+    socket.once("close", () => {
+      sockets.all.delete(socket);
+      sockets.upgraded.delete(socket);
+    });
+  });
+  server.on("upgrade", (_request, socket) => void sockets.upgraded.add(socket));
+  return sockets;
+}
+
+/**
+ * Streams were told to end; hosts dial again when their connection ends; what is still open after
+ * the grace is cut, whatever it became.
+ */
+async function closeServer(server: Server, sockets: OpenSockets): Promise<void> {
   if (!server.listening) return;
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  for (const socket of sockets.upgraded) socket.destroy();
   // A connection is kept by its client after its stream has ended: it is idle then.
   const idle = setInterval(() => server.closeIdleConnections(), limits.pollMs);
   const cut = new AbortController();
   const grace = pause(limits.childGraceMs, cut.signal).then(
-    () => server.closeAllConnections(),
+    () => {
+      for (const socket of sockets.all) socket.destroy();
+    },
     () => undefined,
   );
   await closed;

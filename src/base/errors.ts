@@ -31,6 +31,7 @@ export const errorCodes = {
   "state-in-use": { exit: 73, http: 503 },
   "state-too-new": { exit: 73, http: 503 },
   "state-unusable": { exit: 73, http: 503 },
+  "temporary-unusable": { exit: 73, http: 503 },
   "no-space": { exit: 73, http: 503 },
   "missing-package": { exit: 69, http: 503 },
   // the lease

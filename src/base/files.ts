@@ -3,9 +3,10 @@
  * checked by their schema.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
-import { fail, isRackyardError } from "./errors.ts";
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fail, isRackyardError, RackyardError } from "./errors.ts";
 
 /** Replaces a file atomically; durable when it returns. */
 export async function writeFileAtomic(
@@ -71,6 +72,28 @@ export function isNoSpace(error: unknown): boolean {
   if ((error as NodeJS.ErrnoException).code === "ENOSPC") return true;
   // what programs print of ENOSPC; children run with LANG=C.UTF-8
   return error.message.includes("No space left on device") || isNoSpace(error.cause);
+}
+
+/**
+ * A new folder below `TMPDIR`, 0700, which the caller removes. Throws `temporary-unusable` where
+ * none can be made, and `no-space`.
+ */
+export async function temporaryFolder(prefix: string): Promise<string> {
+  const parent = tmpdir();
+  try {
+    return await mkdtemp(join(parent, prefix));
+  } catch (error) {
+    throw unusable(parent, spaceError(parent, error));
+  }
+}
+
+function unusable(parent: string, error: unknown): unknown {
+  const codes = ["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "ELOOP"];
+  if (!codes.includes((error as NodeJS.ErrnoException).code ?? "")) return error;
+  return new RackyardError("temporary-unusable", `no temporary folder can be made in ${parent}`, {
+    cause: error,
+    remedy: "set TMPDIR to a directory that is there and that this user may write",
+  });
 }
 
 /** The path, or the nearest directory above it that is there: whose file system it will have. */

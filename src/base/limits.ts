@@ -29,6 +29,8 @@ export const limits = {
   troubles: 1_000,
   /** A program of ours drains before it is killed by `up` or `down`. */
   programGraceMs: 15_000,
+  /** A server that stops, before its supervisor would kill it. */
+  serverStopMs: 13_000,
   /** `up` has its server and host ready, machines carved, images not counted. */
   upReadyMs: 600_000,
   /** Pauses between restarts of a child by the supervisor (surface.md §1). */
@@ -49,6 +51,8 @@ export const limits = {
   /** Items a page of a list may hold, and by default does. */
   pageItems: 500,
   pageItemsDefault: 100,
+  /** A follower without an answer: with the pauses between, some minutes. */
+  followTries: 12,
   /** Long poll: at most so long per call. */
   longPollMs: 60_000,
   /** Events kept for `Last-Event-ID` (surface.md §5). */
@@ -228,6 +232,13 @@ export const limits = {
   layoutFiles: 500,
   /** One of them. */
   layoutFileBytes: 1024 * 1024,
+  /** Nodes of a YAML file, every alias written out, and how deep: what is read is copied. */
+  yamlNodes: 200_000,
+  yamlDepth: 64,
+  /** Faults told of one file's syntax: the first ones lead to the others. */
+  yamlFaults: 20,
+  /** A regular expression of a layout: a comment's text runs through an automaton of its size. */
+  regexCharacters: 2_000,
 
   // --- queues
   /** Live items of all pipelines (ci.md FG-4: the longest queue). */

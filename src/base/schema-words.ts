@@ -61,3 +61,35 @@ function bounded(origin: string, limit: number | bigint, relation: string): stri
   if (origin === "array" || origin === "set") return `must have ${relation} ${limit} parts`;
   return `must be ${relation} ${limit}`;
 }
+
+/** The keys that a schema knows in the map at `path`. */
+export function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  let at: z.core.$ZodType | undefined = bare(schema);
+  for (const step of path) {
+    const { def } = at._zod as z.core.$ZodTypes["_zod"];
+    let next: z.core.$ZodType | undefined;
+    if (def.type === "object") next = def.shape[String(step)];
+    else if (def.type === "record") next = def.valueType;
+    else if (def.type === "array") next = def.element;
+    if (!next) return [];
+    at = bare(next);
+  }
+  const { def } = at._zod as z.core.$ZodTypes["_zod"];
+  return def.type === "object" ? Object.keys(def.shape) : [];
+}
+
+/** Without what says only that it may be left out. */
+function bare(schema: z.core.$ZodType): z.core.$ZodType {
+  const { def } = schema._zod as z.core.$ZodTypes["_zod"];
+  switch (def.type) {
+    case "optional":
+    case "nullable":
+    case "default":
+    case "prefault":
+      return bare(def.innerType);
+    case "pipe":
+      return bare(def.in);
+    default:
+      return schema;
+  }
+}

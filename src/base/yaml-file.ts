@@ -7,7 +7,10 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import type { Document, Node } from "yaml";
 import type { z } from "zod";
 import type { FieldFault } from "./errors.ts";
-import { schemaWords } from "./schema-words.ts";
+import { limits } from "./limits.ts";
+import { nearest } from "./nearest.ts";
+import { keysAt, schemaWords } from "./schema-words.ts";
+import { checkNodes, syntaxFault, tooDeepAt } from "./yaml-nodes.ts";
 
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
 
@@ -20,24 +23,48 @@ export type YamlFile = {
   placeOf(path: readonly PropertyKey[], key?: boolean): Place;
 };
 
-export function parseYaml(file: string, text: string): YamlFile {
+export type YamlOptions = {
+  /** Words that YAML 1.1 and 1.2 read differently are faults: for files that Zuul reads too. */
+  readonly refuseAmbiguous?: boolean;
+};
+
+export function parseYaml(file: string, text: string, options: YamlOptions = {}): YamlFile {
+  // The mark that some editors put first is no part of the text (YAML 1.2, 5.2).
+  const source = text.replace(/^\uFEFF/, "");
   const lines = new LineCounter();
-  const document = parseDocument(text, {
+  const tooDeep = tooDeepAt(source);
+  const document = parseDocument(tooDeep === undefined ? source : source.slice(0, tooDeep), {
     lineCounter: lines,
     uniqueKeys: true,
     prettyErrors: false,
+    merge: true,
   });
   const placeAt = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
+  const faults: FieldFault[] = [];
+  const fault = (offset: number, code: string, detail: string, remedy?: string): void => {
+    if (faults.length < limits.yamlFaults) {
+      faults.push(faultAt(placeAt(offset), code, detail, remedy));
+    }
+  };
+  if (source.includes("\0")) {
+    fault(0, "yaml-syntax", "this is no text in UTF-8", "save it in the encoding UTF-8");
+  } else if (tooDeep !== undefined) {
+    fault(tooDeep, "yaml-syntax", `nested deeper than ${limits.yamlDepth}`);
+  } else {
+    for (const error of document.errors) {
+      const { offset, detail, remedy } = syntaxFault(document, error);
+      fault(offset, "yaml-syntax", detail, remedy);
+    }
+    if (faults.length === 0) checkNodes(document, fault, options.refuseAmbiguous === true);
+  }
   return {
     file,
-    value:
-      document.errors.length > 0 ? undefined : (document.toJS({ maxAliasCount: 100 }) as unknown),
-    faults: document.errors.map((error) =>
-      faultAt(placeAt(error.pos[0]), "yaml-syntax", error.message),
-    ),
+    // Aliases were counted above, with the place of the one too many.
+    value: faults.length > 0 ? undefined : (document.toJS({ maxAliasCount: -1 }) as unknown),
+    faults,
     placeOf: (path, key = false) => placeAt(offsetOf(document, path, key)),
   };
 }
@@ -58,16 +85,21 @@ export function checkYaml<S extends z.ZodType>(
   if (result.success) return { value: result.data, faults: [] };
   return {
     value: undefined,
-    faults: result.error.issues.flatMap((issue) => faultsOf(yaml, issue)),
+    faults: result.error.issues.flatMap((issue) => faultsOf(yaml, schema, issue)),
   };
 }
 
-function faultsOf(yaml: YamlFile, issue: z.core.$ZodIssue): FieldFault[] {
+function faultsOf(yaml: YamlFile, schema: z.ZodType, issue: z.core.$ZodIssue): FieldFault[] {
   const name = (path: readonly PropertyKey[]): string => path.map(String).join(".") || "the file";
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
       const path = [...issue.path, key];
-      return faultAt(yaml.placeOf(path, true), "unknown-key", `${name(path)}: unknown key`);
+      const known = keysAt(schema, issue.path);
+      const near = nearest(key, known);
+      const allowed = known.length === 0 ? "" : `; allowed: ${known.join(", ")}`;
+      const detail = `${name(path)}: unknown key${allowed}`;
+      const remedy = near === undefined ? undefined : `did you mean ${near}?`;
+      return faultAt(yaml.placeOf(path, true), "unknown-key", detail, remedy);
     });
   }
   const found = valueAt(yaml.value, issue.path);

@@ -3,7 +3,7 @@
  */
 import { fail } from "../base/errors.ts";
 import { isUuid } from "../base/ids.ts";
-import { roles } from "../model/identity.ts";
+import { roles } from "../model/roles.ts";
 import { secondsOf, textOption, wholeId } from "./arguments.ts";
 import { agoText } from "./output.ts";
 import type { Program, Verb } from "./program.ts";

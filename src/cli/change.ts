@@ -13,6 +13,8 @@ export function addChangeCommands(program: Program): void {
   program.noun("change", "Changes under review: look, vote, give up, check again");
   program.add("change list", listVerb);
   program.add("change show", showVerb);
+  program.add("change vote", voteVerb);
+  program.add("change comment", commentVerb);
   program.add("change approve", approveVerb);
   program.add("change abandon", act("abandon", "Give a change up; its builds stop"));
   program.add("change restore", act("restore", "Take an abandoned change up again"));
@@ -87,12 +89,51 @@ const showVerb: Verb = {
   },
 };
 
+const voteVerb: Verb = {
+  summary: "Vote on the current patchset; 0 takes a vote back",
+  example: "rackyard change vote 4 Code-Review=-2 --message 'breaks the seed'",
+  args: "<number> <vote...>",
+  options: [["--message <text>", "say this with it"]],
+  async run({ client, out }, { args, options }) {
+    const number = numberOf(args[0]);
+    const votes = args.slice(1).map(voteOf);
+    const message = textOption(options, "message");
+    const api = await client();
+    let change = await api.changes.get(number);
+    for (const [n, vote] of votes.entries()) {
+      const said = n === 0 && message !== undefined ? { message } : {};
+      change = await api.changes.vote(number, { ...vote, ...said });
+    }
+    out.result(change, () => `change ${number}: ${votesText(out, change) || "no votes"}`);
+  },
+};
+
+/** `Code-Review=-2`, `Verified=+1`. */
+function voteOf(text: string): { label: string; value: number } {
+  const found = /^([A-Za-z][A-Za-z-]*)=([-+]?[0-9])$/.exec(text);
+  if (found) return { label: found[1]!, value: Number(found[2]) };
+  return fail("usage", `${text} is no vote: write LABEL=VALUE`, {
+    remedy: "for example Code-Review=-1",
+  });
+}
+
+const commentVerb: Verb = {
+  summary: "Say something about a change; pipelines hear it",
+  example: "rackyard change comment 4 'see the console of unit'",
+  args: "<number> <text...>",
+  async run({ client, out }, { args }) {
+    const number = numberOf(args[0]);
+    const change = await (await client()).changes.comment(number, args.slice(1).join(" "));
+    out.result(change, () => `change ${number}: said`);
+  },
+};
+
 const approveVerb: Verb = {
   summary: "Vote Workflow +1, with --code-review N beside it",
   example: "rackyard change approve 4 --code-review 2",
   args: "<number>",
   options: [
-    ["--code-review <n>", "vote Code-Review too, -2 to 2"],
+    ["--code-review <n>", "vote Code-Review too, 1 or 2"],
     ["--message <text>", "say this with it"],
   ],
   async run({ client, out }, { args, options }) {
@@ -100,8 +141,10 @@ const approveVerb: Verb = {
     const review = textOption(options, "codeReview");
     const message = textOption(options, "message");
     const value = review === undefined ? undefined : Number(review);
-    if (value !== undefined && !(Number.isInteger(value) && Math.abs(value) <= 2)) {
-      fail("usage", `--code-review is a whole number from -2 to 2, not ${review}`);
+    if (value !== undefined && value !== 1 && value !== 2) {
+      fail("usage", `--code-review is 1 or 2 where a change is approved, not ${review}`, {
+        remedy: `for other votes: rackyard change vote ${number} Code-Review=${review}`,
+      });
     }
     const api = await client();
     if (value !== undefined) await api.changes.vote(number, { label: "Code-Review", value });

@@ -5,9 +5,8 @@
  */
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { openClient } from "../api/client.ts";
 import type { Client } from "../api/client.ts";
-import { fail } from "../base/errors.ts";
+import { fail, isRackyardError } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
 import type { Endpoint } from "../base/http-client.ts";
 import { openOutput } from "./output.ts";
@@ -47,7 +46,7 @@ export function globalsOf(
   return {
     json: options["json"] === true,
     state: resolve(text("state") ?? (env["RACKYARD_STATE"] || defaultState)),
-    url: text("url") ?? (env["RACKYARD_URL"] || undefined),
+    url: text("url") ?? (env["RACKYARD_URL"]?.trim() || undefined),
     tokenFile: text("tokenFile"),
     caFile: text("ca") ?? (env["RACKYARD_CA"] || undefined),
     config: text("config"),
@@ -69,7 +68,10 @@ export function contextOf(
     signal,
     env,
     endpoint,
-    client: async () => openClient(await endpoint(), signal),
+    client: async () => {
+      const { openClient } = await import("../api/client.ts"); // `help` starts without it
+      return openClient(await endpoint(), signal);
+    },
   };
 }
 
@@ -80,7 +82,7 @@ async function findEndpoint(
 ): Promise<Endpoint> {
   const given = globals.tokenFile
     ? await readToken(globals.tokenFile)
-    : env["RACKYARD_TOKEN"] || undefined;
+    : checkedToken(env["RACKYARD_TOKEN"], "RACKYARD_TOKEN");
   if (globals.url !== undefined) {
     return { url: httpUrl(globals.url), token: given, ca: await readCa(globals.caFile) };
   }
@@ -125,10 +127,18 @@ async function readCa(path: string | undefined): Promise<string | undefined> {
   });
 }
 
-async function readToken(path: string): Promise<string> {
+/** Secrets are pasted with what stands around them; what no header can carry is told. */
+function checkedToken(text: string | undefined, where: string): string | undefined {
+  const token = trimmed(text);
+  if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
+  return fail("usage", `${where} holds characters that no token has`);
+}
+
+async function readToken(path: string): Promise<string | undefined> {
   try {
-    return (await readFile(path, "utf8")).trim();
+    return checkedToken(await readFile(path, "utf8"), `the token file ${path}`);
   } catch (error) {
+    if (isRackyardError(error)) throw error;
     return fail("usage", `the token file ${path} cannot be read`, { cause: error });
   }
 }

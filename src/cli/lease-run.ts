@@ -16,6 +16,7 @@ import type { HeldLease } from "../lease/holder/holder.ts";
 import type { LeaseRequestInput, LeaseView } from "../model/lease.ts";
 import { secondsOf, textOption } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
+import { waitingText } from "./lease-text.ts";
 import { timeText } from "./output.ts";
 import type { Input } from "./program.ts";
 import { findProgram, writeRackFiles } from "./rack-files.ts";
@@ -208,22 +209,6 @@ function openProgress(context: CliContext): (view: LeaseView) => void {
     context.out.talk(`lease ${view.id.slice(0, 8)}: ${text}`);
   };
 }
-
-export function waitingText(view: LeaseView): string {
-  if (view.state !== "waiting") return view.state;
-  const place = view.place === undefined ? "waiting" : `place ${view.place}`;
-  const why = view.why?.map(({ text }) => text).slice(0, 2) ?? [];
-  const start = startText(view);
-  return [place, ...why, ...(start ? [start] : [])].join("; ");
-}
-
-export function startText({ predictedStart: start }: LeaseView): string | undefined {
-  if (!start) return undefined;
-  return `start expected about ${clockText(start.likelyAt)}, by ${clockText(start.latestAt)}`;
-}
-
-/** Minutes are as exact as a forecast is. */
-const clockText = (at: string): string => `${at.slice(11, 16)} UTC`;
 
 function requestOf({ options, rest }: Input): LeaseRequestInput {
   const count = wholeNumber(textOption(options, "machines") ?? "1", "--machines", 15);

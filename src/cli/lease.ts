@@ -6,7 +6,7 @@ import type { Client } from "../api/client.ts";
 import type { LeaseView } from "../model/lease.ts";
 import { flagOption, textOption, wholeId } from "./arguments.ts";
 import { pairs, stateText } from "./fleet.ts";
-import { runWithLease, startText } from "./lease-run.ts";
+import { startText } from "./lease-text.ts";
 import { agoText, timeText } from "./output.ts";
 import type { Output } from "./output.ts";
 import type { Program, Verb } from "./program.ts";
@@ -45,7 +45,10 @@ where no rack came within --wait or none fits, 75 where it was lost, 77 where it
     ["--address <ip,…>", "from where the seed will be reached; not needed on its own machine"],
     ["--status-file <file>", "how it went, as JSON: outcome, exitCode, lease"],
   ],
-  run: runWithLease,
+  async run(context, input) {
+    const { runWithLease } = await import("./lease-run.ts");
+    return runWithLease(context, input);
+  },
 };
 
 const listVerb: Verb = {

@@ -5,6 +5,8 @@
  */
 import { stripVTControlCharacters, styleText } from "node:util";
 
+import { terminalText } from "./terminal-text.ts";
+
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
 export type Output = {
@@ -17,7 +19,7 @@ export type Output = {
   result(value: unknown, text: () => string): void;
   /** One record of a stream: a line of JSON, or `text`. */
   record(value: unknown, text: () => string): void;
-  /** Raw text on stdout, as it is. */
+  /** Text on stdout without a newline added; bytes as they are. */
   write(text: string | Uint8Array): void;
   /** Talk, on stderr, silent with --json unless it is a terminal. */
   talk(text: string): void;
@@ -43,8 +45,10 @@ export function openOutput(
   const plain = env["NO_COLOR"] !== undefined || env["CI"] === "true" || env["TERM"] === "dumb";
   const colours = streams.stdout.isTTY === true && !plain;
   const attended = streams.stderr.isTTY === true && env["CI"] !== "true";
+  const shown = (text: string): string =>
+    streams.stdout.isTTY === true ? terminalText(text) : text;
   const line = (text: string): void => {
-    if (text !== "") streams.stdout.write(`${text}\n`);
+    if (text !== "") streams.stdout.write(`${shown(text)}\n`);
   };
   const print = (value: unknown, text: () => string): void =>
     line(options.json ? JSON.stringify(value) : text());
@@ -56,9 +60,11 @@ export function openOutput(
     attended,
     result: print,
     record: print,
-    write: (text) => void streams.stdout.write(text),
+    write: (text) => void streams.stdout.write(typeof text === "string" ? shown(text) : text),
     talk: (text) => {
-      if (!options.json || attended) streams.stderr.write(`${text}\n`);
+      if (options.json && !attended) return;
+      const told = streams.stderr.isTTY === true ? terminalText(text) : text;
+      streams.stderr.write(`${told}\n`);
     },
     style,
     table: (columns, rows) =>

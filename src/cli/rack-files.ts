@@ -4,9 +4,10 @@
  * them, so that `ssh te1@host virsh start seed_1` simply works and the user's own ssh
  * configuration still holds for all other hosts. The folder goes with the lease.
  */
-import { access, chmod, constants, mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { access, chmod, constants, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
+import { temporaryFolder } from "../base/files.ts";
 import type { TestenvData } from "../model/testenv.ts";
 
 export type RackFiles = AsyncDisposable & {
@@ -18,7 +19,7 @@ export type RackFiles = AsyncDisposable & {
 type Env = Readonly<Record<string, string | undefined>>;
 
 export async function writeRackFiles(data: TestenvData, env: Env): Promise<RackFiles> {
-  const directory = await mkdtemp(join(tmpdir(), "rackyard-rack-")); // mode 0700
+  const directory = await temporaryFolder("rackyard-rack-"); // mode 0700
   const dispose = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const file = async (name: string, text: string): Promise<string> => {

@@ -12,6 +12,8 @@ export function addTestenvCommands(program: Program): void {
   program.add("te list", listVerb);
   program.add("te show", showVerb);
   program.add("te certificate", certificateVerb);
+  program.add("te drain", drainVerb(true));
+  program.add("te undrain", drainVerb(false));
 }
 
 const listVerb: Verb = {
@@ -54,6 +56,18 @@ function testenvId(given = ""): string {
   return fail("usage", `${given} is no test environment: give HOST:NUMBER`, {
     remedy: "see rackyard te list",
   });
+}
+
+function drainVerb(on: boolean): Verb {
+  return {
+    summary: on ? "Lend it to nobody after its present lease" : "Lend it again",
+    example: `rackyard te ${on ? "drain" : "undrain"} here:1`,
+    args: "<te>",
+    async run({ client, out }, { args }) {
+      const te = await (await client()).testenvs.drain(testenvId(args[0]), on);
+      out.result(te, () => `${te.id} is ${te.state}${te.draining ? ", draining" : ""}`);
+    },
+  };
 }
 
 const certificateVerb: Verb = {

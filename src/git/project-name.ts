@@ -3,25 +3,19 @@
  * here is safe as a path below the repositories' folder, in a URL and as git's argument.
  */
 import { fail } from "../base/errors.ts";
+import { pathNameFault } from "../base/path-name.ts";
 
-const PART = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$/;
-const MOST_PARTS = 5;
-
-/** `name` or `group/name`: parts of letters, digits and `. _ + -`; none ends in .git or .lock. */
+/** `name` or `group/name`, by the rule that the layout has too: base/path-name.ts. */
 export function isProjectName(name: string): boolean {
-  const parts = name.split("/");
-  return (
-    parts.length <= MOST_PARTS &&
-    parts.every((part) => PART.test(part) && !/\.(?:git|lock)$/i.test(part) && !part.includes(".."))
-  );
+  return pathNameFault(name) === undefined;
 }
 
 /** The name itself; throws `unknown-project` for what can be none. */
 export function checkProjectName(name: string): string {
-  if (!isProjectName(name)) {
-    fail("unknown-project", `${JSON.stringify(name.slice(0, 200))} is no name of a project`, {
-      remedy: "names are made of letters, digits and . _ + -, with / between groups",
-    });
+  const fault = pathNameFault(name);
+  if (fault !== undefined) {
+    const shown = JSON.stringify(name.slice(0, 200));
+    fail("unknown-project", `${shown} is no name of a project`, { remedy: `it ${fault}` });
   }
   return name;
 }

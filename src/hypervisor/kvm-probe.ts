@@ -4,13 +4,12 @@
  * answer is kept per boot of the machine and version of QEMU.
  */
 import { constants } from "node:fs";
-import { access, mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { access, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { launch, run } from "../base/command.ts";
 import { describeError } from "../base/errors.ts";
-import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { readTextIfAny, temporaryFolder, writeFileAtomic } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { bootId } from "./cell-record.ts";
@@ -78,7 +77,7 @@ async function qemuVersion(): Promise<string> {
 }
 
 async function bootOnce(guest: ProbeGuest): Promise<{ usable: boolean; reason: string }> {
-  const directory = await mkdtemp(join(tmpdir(), "kvm-probe-"));
+  const directory = await temporaryFolder("kvm-probe-");
   const serial = join(directory, "console");
   const began = performance.now();
   const machine = ["-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot"];

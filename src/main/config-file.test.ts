@@ -88,7 +88,7 @@ nodes:
         "--set nonsense must be key=value, e.g. server.anonymousRead=off",
         "--set archive.keepDays.x=1 archive.keepDays is no map",
         "rackyard.yaml:2:13 server.listen.0: must be address:port, found "nowhere"",
-        "rackyard.yaml:3:3 server.lisen: unknown key",
+        "rackyard.yaml:3:3 server.lisen: unknown key; allowed: listen, url, layout, anonymousRead, nodesDoorPort, insecure",
         "rackyard.yaml:4:22 archive.keepDays: must be a number, found "soon"",
         "--set leases.graceSeconds leases.graceSeconds: must be at least 1, found 0",
       ]
@@ -180,4 +180,77 @@ test("docs/config.md has a row for every key, with its default", async () => {
   const bare = ([key, standard]: [string, string]): string =>
     `${key} ${standard.replaceAll('"', "")}`;
   expect(told.map(bare)).toEqual(keysOf(schema, "").map(bare));
+});
+
+test("surface §7 a mistyped key or name of the configuration: what is there, what was meant", async () => {
+  await write(
+    "rackyard.yaml",
+    "server: { lisen: x }\nnodes: { images: {}, labels: { w: { imagee: y, image: z } } }\n",
+  );
+  const { faults } = await checkConfig({ state, isDefault: false });
+  expect(faults).toContainEqual(
+    expect.objectContaining({
+      pointer: `${state}/rackyard.yaml:1:11`,
+      detail: expect.stringMatching(/^server.lisen: unknown key; allowed: listen, url, /) as string,
+      remedy: "did you mean listen?",
+    }),
+  );
+  expect(faults).toContainEqual(expect.objectContaining({ remedy: "did you mean image?" }));
+  await write("rackyard.yaml", "nodes: { labels: { w: { image: debian-21 } } }\n");
+  expect((await checkConfig({ state, isDefault: false })).faults).toContainEqual(
+    expect.objectContaining({ code: "unknown-image", remedy: "did you mean debian-12?" }),
+  );
+});
+
+test("surface §4 check-config refuses the listener that a server refuses", async () => {
+  await write(
+    "rackyard.yaml",
+    'server: { listen: ["127.0.0.1:1", "0.0.0.0:7225", "[::1]:70000"] }\n',
+  );
+  expect(await faultsOf()).toEqual([
+    "rackyard.yaml:1:35 server.listen[1]: 0.0.0.0:7225 can be reached from elsewhere, without TLS",
+    "rackyard.yaml:1:51 server.listen[2]: [::1]:70000: there is no port 70000",
+  ]);
+  const open = { set: ["server.insecure=true", 'server.listen=["0.0.0.0:7225"]'] };
+  expect((await read(open)).config.server.listen).toEqual(["0.0.0.0:7225"]);
+});
+
+test.each([
+  ["http://127.0.0.1:7225/", "http://127.0.0.1:7225"],
+  ["https://ci.example/rackyard//", "https://ci.example/rackyard"],
+])("case url-with-a-slash: server.url %s is %s", async (given, url) => {
+  expect((await read({ set: [`server.url=${given}`] })).config.server.url).toBe(url);
+});
+
+test.each(["ftp://ci.example", "http://ci.example/?a", "http://ci.example/#a", "ci.example"])(
+  "surface §7 server.url %s is refused",
+  async (given) => {
+    expect(await faultsOf({ set: [`server.url="${given}"`] })).toHaveLength(1);
+  },
+);
+
+test("case yaml-by-hand: layout files that nobody reads are told", async () => {
+  await mkdir(join(state, "layout/zuul.d"), { recursive: true });
+  expect((await checkConfig({ state, isDefault: false })).faults).toEqual([]);
+  await write("layout/zuul.d/jobs.yaml", "- job: { name: a }\n");
+  expect((await checkConfig({ state, isDefault: false })).faults).toEqual([
+    expect.objectContaining({
+      detail: `${state}/layout/zuul.d is not read: the layout is the files of one folder`,
+    }),
+  ]);
+  await rm(join(state, "layout/zuul.d"), { recursive: true });
+  await write("layout/.zuul.yaml", "- job: { name: a }\n");
+  expect((await checkConfig({ state, isDefault: false })).faults).toHaveLength(1);
+});
+
+test("case project-names: names that others have are right, others told with their place", async () => {
+  await mkdir(join(state, "layout"));
+  const names = ["platform/prebuilts/gcc/linux-x86/host/glibc-4.8", "_infra/x"];
+  const wrong = ["a..b", "foo.lock", "x.git/y", "-a", "a//b"];
+  const lines = [...names, ...wrong].map((name) => `- project: { name: ${name} }\n`);
+  await write("layout/projects.yaml", lines.join(""));
+  const { faults } = await checkConfig({ state, isDefault: false });
+  expect(faults.map(({ pointer }) => pointer.replace(`${state}/layout/`, ""))).toEqual(
+    wrong.map((_, n) => `projects.yaml:${n + 3}:20`),
+  );
 });

@@ -6,9 +6,11 @@
  */
 import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { listenFault, openListenerRemedy } from "../api/listen-address.ts";
 import { fail, isRackyardError } from "../base/errors.ts";
 import type { FieldFault } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
+import { nearest } from "../base/nearest.ts";
 import { checkYaml, faultAt, parseYaml } from "../base/yaml-file.ts";
 import type { YamlFile } from "../base/yaml-file.ts";
 import { checkLayout, builtinVotes } from "../ci/layout/layout.ts";
@@ -65,6 +67,7 @@ export function layoutSurroundings(config: Config): Surroundings {
     labels: Object.keys(config.nodes.labels),
     connections: Object.keys(config.connections),
     votes: builtinVotes,
+    longestLeaseSeconds: config.leases.maxDurationSeconds,
   };
 }
 
@@ -102,7 +105,9 @@ export async function checkConfig(where: ConfigWhere): Promise<CheckedConfig> {
     // Where nobody names a folder, the first start writes one; one that is named may be a slip.
     const missing = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
     if (missing && !namesLayout(read.given)) return { file, ...nothing, faults: [] };
-    const fault = { pointer: layoutDirectory, code: "bad-layout", detail: error.message };
+    const { message: detail, remedy } = error;
+    const told = { pointer: layoutDirectory, code: "bad-layout", detail };
+    const fault = remedy === undefined ? told : { ...told, remedy };
     return { file, ...nothing, layout: layoutDirectory, faults: [fault] };
   }
 }
@@ -137,7 +142,10 @@ async function tryConfig(where: ConfigWhere): Promise<Tried> {
   const located = { ...yaml, value: setting.value, placeOf: placesOf(yaml, setting.paths) };
   const checked = checkYaml(located, configSchema);
   const faults = [...setting.faults, ...checked.faults];
-  if (checked.value) faults.push(...namesNotThere(located, checked.value));
+  if (checked.value) {
+    faults.push(...namesNotThere(located, checked.value));
+    faults.push(...openListeners(located, checked.value));
+  }
   if (!checked.value || faults.length > 0) {
     return { read: undefined, faults: faults.map(withoutPlaceOfSetting) };
   }
@@ -241,6 +249,17 @@ function withoutPlaceOfSetting(fault: FieldFault): FieldFault {
   return { ...fault, pointer: fault.pointer.replace(/:1:1$/, "") };
 }
 
+/** What the server would refuse to listen on (surface.md §4). */
+function openListeners(yaml: YamlFile, { server }: Config): FieldFault[] {
+  return server.listen.flatMap((address, index) => {
+    const detail = listenFault(address, server.insecure);
+    if (detail === undefined) return [];
+    const place = yaml.placeOf(["server", "listen", index]);
+    const remedy = openListenerRemedy;
+    return [faultAt(place, "open-listener", `server.listen[${index}]: ${detail}`, remedy)];
+  });
+}
+
 /** One part of the configuration names another that is not there. */
 function namesNotThere(yaml: YamlFile, config: Config): FieldFault[] {
   const { images, labels, providers } = config.nodes;
@@ -249,7 +268,9 @@ function namesNotThere(yaml: YamlFile, config: Config): FieldFault[] {
     if (Object.hasOwn(known, name)) return;
     const there = Object.keys(known).join(", ") || "none";
     const detail = `${path.join(".")}: there is no ${what} ${name}; there are: ${there}`;
-    faults.push(faultAt(yaml.placeOf(path), `unknown-${what.replace(" ", "-")}`, detail));
+    const near = nearest(name, Object.keys(known));
+    const remedy = near === undefined ? undefined : `did you mean ${near}?`;
+    faults.push(faultAt(yaml.placeOf(path), `unknown-${what.replace(" ", "-")}`, detail, remedy));
   };
   for (const [name, label] of Object.entries(labels)) {
     check(["nodes", "labels", name, "image"], label.image, "image", images);

@@ -35,6 +35,7 @@ export function placesOf(stateDirectory: string) {
     server,
     database: join(server, "rackyard.db"),
     ports: join(server, "ports.json"),
+    layoutInForce: join(server, "layout-in-force.json"),
     git: join(server, "git"),
     merger: join(server, "merger"),
     archive: join(server, "archive"),

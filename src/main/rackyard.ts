@@ -14,6 +14,7 @@ import { addChangeCommands } from "../cli/change.ts";
 import { addFleetCommands } from "../cli/fleet.ts";
 import { addLeaseCommands } from "../cli/lease.ts";
 import { openProgram } from "../cli/program.ts";
+import { terminalText } from "../cli/terminal-text.ts";
 import { addTestenvCommands } from "../cli/te.ts";
 import { addMachineCommands } from "./commands.ts";
 import { addTeHostCommands } from "./te-host-commands.ts";
@@ -81,7 +82,7 @@ function tell(error: unknown, json: boolean): number {
   if (known?.cause !== undefined) lines.push(`  because: ${describeError(known.cause)}`);
   if (remedy) lines.push(`  ${remedy}`);
   const text = asCalled(lines.join("\n"), process.env["RACKYARD_CALLED"]);
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${process.stderr.isTTY ? terminalText(text) : text}\n`);
   return known?.exitCode ?? 70;
 }
 

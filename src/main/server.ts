@@ -9,6 +9,7 @@ import { AssertionError } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { describeError, isRackyardError } from "../base/errors.ts";
 import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { limits } from "../base/limits.ts";
 import { lockFile } from "../base/lock.ts";
 import { openFileLog } from "../base/log.ts";
 import type { Log } from "../base/log.ts";
@@ -57,6 +58,7 @@ export async function runServer(context: CliContext): Promise<number> {
     await using _ready = await tellReady(places, server);
     await stopAsked(context.signal, crash.signal);
     log.info({}, "server stops");
+    endInTime(log);
     process.off("SIGHUP", hangUp);
     server.beginStop();
     await closeScope(scope, log);
@@ -84,6 +86,20 @@ async function tellReady(places: Places, server: OpenServer): Promise<AsyncDispo
       if (!supervised) await rm(places.ready, { force: true });
     },
   };
+}
+
+/**
+ * Every part ends within its own limits. Should one not, the program ends all the same, as by a
+ * kill: whoever started it must not wait, and the record says what is to be done.
+ */
+function endInTime(log: Log): void {
+  setTimeout(() => {
+    log.error(
+      { limitMs: limits.serverStopMs },
+      "a part does not close: the server ends without it",
+    );
+    process.exit(1);
+  }, limits.serverStopMs).unref();
 }
 
 /** Builds under way are kept as they stand; their next server takes them up. */

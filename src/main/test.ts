@@ -5,10 +5,10 @@
  * machines wait for those of another run, so that neither slows the other down.
  */
 import { existsSync } from "node:fs";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, fail, isRackyardError } from "../base/errors.ts";
+import { temporaryFolder } from "../base/files.ts";
 import { lockFile } from "../base/lock.ts";
 import { limits } from "../base/limits.ts";
 import { pause } from "../base/wait.ts";
@@ -41,7 +41,7 @@ export async function runTests(args: TestArguments): Promise<number> {
   const interrupt = (signal: NodeJS.Signals): void => stop.abort(signal);
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
-  const directory = await mkdtemp(join(tmpdir(), "rackyard-test-"));
+  const directory = await temporaryFolder("rackyard-test-");
   await chmod(directory, 0o711); // tests run programs of other users in it, as in /tmp itself
   const began = performance.now();
   try {

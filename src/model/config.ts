@@ -14,8 +14,12 @@ const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, "must be a name of 
 const server = z.strictObject({
   /** Port 0: any free one, told in ready.json. */
   listen: z.array(address).min(1).default(["127.0.0.1:7225"]),
-  /** How people reach it; default: the first listener. */
-  url: z.url().optional(),
+  /** How people reach it; default: the first listener. Addresses are made by adding to it. */
+  url: z
+    .url({ protocol: /^https?$/, error: "must be an address that begins with http:// or https://" })
+    .refine((text) => !/[?#]/.test(text), "must have no ? and no #: addresses are made of it")
+    .transform((text) => text.replace(/\/+$/, ""))
+    .optional(),
   layout: z.string().default("./layout"),
   anonymousRead: z.enum(["loopback", "off"]).default("loopback"),
   nodesDoorPort: z.int().min(0).max(65_535).default(7226),

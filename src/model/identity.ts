@@ -2,8 +2,8 @@
  * Roles and who is asking (surface.md §6). Each role may what the former may.
  */
 import { z } from "zod";
+import { roles } from "./roles.ts";
 
-export const roles = ["reader", "holder", "developer", "operator", "admin"] as const;
 export const roleSchema = z.enum(roles);
 export type Role = z.output<typeof roleSchema>;
 

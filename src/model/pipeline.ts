@@ -9,7 +9,7 @@ export type TriggerRule = {
   readonly connection: string;
   readonly events: readonly string[];
   /** Searched in the comment, not anchored. */
-  readonly comments: readonly RegExp[];
+  readonly comments: readonly { test(text: string): boolean }[];
 };
 
 export type Reporter = {

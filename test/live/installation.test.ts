@@ -12,6 +12,7 @@ import type { CommandResult } from "../../src/base/command.ts";
 import { until } from "../../src/base/wait.ts";
 import { hostKeyAt, startMachineSshd } from "./machine-sshd.ts";
 import type { MachineSshd } from "./machine-sshd.ts";
+import { asNobody } from "../samples/as-nobody.ts";
 
 const entry = fileURLToPath(new URL("../../src/main/rackyard.ts", import.meta.url));
 const node = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", entry];
@@ -152,10 +153,9 @@ test("surface.md §8 up, again, killed, taken over, down: nothing is left", asyn
 });
 
 test("surface.md §2 up needs root: 77, with what to do", async () => {
-  const asNobody = await run(
-    "setpriv",
-    ["--reuid=65534", "--regid=65534", "--clear-groups", process.execPath, ...node, "up"],
-    { env: plainEnv({ RACKYARD_STATE: state }), accept: "any" },
-  );
-  expect([asNobody.exitCode, asNobody.stderr]).toEqual([77, expect.stringContaining("(not-root)")]);
+  const told = await run("setpriv", [...asNobody, process.execPath, ...node, "up"], {
+    env: plainEnv({ RACKYARD_STATE: state }),
+    accept: "any",
+  });
+  expect([told.exitCode, told.stderr]).toEqual([77, expect.stringContaining("(not-root)")]);
 });

@@ -4,7 +4,8 @@
  * say why.
  */
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -156,6 +157,23 @@ test("surface.md §§1–8 the server's way: start, push, kill, again, stop", as
   const events = await run("curl", ["-s", `${String(line["api"])}/v1/events?after=0&wait=1s`]);
   expect(events.stdout).toContain(`"subject":"${build.id}"`);
 
+  // case faulty-layout-at-start: the old one stays over a restart too, and status quotes the fault
+  await writeFile(join(state, "layout/faulty.yaml"), "- job: { name: x, parent: nobody }\n");
+  children.at(-1)!.kill("SIGTERM");
+  await children.at(-1)!.exited;
+  await startServer();
+  expect((await status())["problems"]).toContainEqual(
+    expect.stringMatching(
+      /faulty\.yaml:1:27: .* no job "nobody".*the last good layout is in force/,
+    ),
+  );
+  expect((await run("curl", ["-s", `${String(line["api"])}/v1/pipelines`])).stdout).toContain(
+    "check",
+  );
+  await rm(join(state, "layout/faulty.yaml"));
+  expect((await rackyard("reload")).exitCode).toBe(0);
+  expect(String((await status())["problems"])).not.toContain("faulty.yaml");
+
   // cancelled by an operator: no vote
   expect((await rackyard("build", "cancel", build.id)).exitCode).toBe(0);
   await until(async () => (await rackyard("build", "show", build.id)).stdout.includes("CANCELED"), {
@@ -185,3 +203,31 @@ test("surface.md §4 an open listener is refused: 78 bad-config", async () => {
   const open = await rackyard("server", "--set", 'server.listen=["0.0.0.0:0"]');
   expect([open.exitCode, open.stderr]).toEqual([78, expect.stringContaining("(bad-config)")]);
 });
+
+test("case sigterm-of-the-server: ends in seconds with a host and a stream open", async () => {
+  const child = await startServer();
+  const { api, apiSocket } = (await status()) as { api: string; apiSocket: string };
+  // A host that was let in and says nothing, and one that does not even read.
+  const upgraded = [1, 2].map(() => connect(apiSocket));
+  for (const socket of upgraded) {
+    socket.on("error", () => undefined);
+    socket.write(
+      "GET /v1/hosts/session HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    expect(answer.toString()).toContain("101 Switching Protocols");
+  }
+  upgraded[1]!.pause();
+  const stream = launch("curl", ["-sN", `${api}/v1/events`], { stdio: "ignore" });
+  children.push(stream);
+  const half = connect(Number(new URL(api).port), "127.0.0.1"); // a request that never ends
+  half.on("error", () => undefined);
+  half.write("POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx");
+  await once(half, "connect");
+  const began = performance.now();
+  child.kill("SIGTERM");
+  expect((await child.exited).code).toBe(0);
+  expect(performance.now() - began).toBeLessThan(10_000);
+  for (const socket of [...upgraded, half]) socket.destroy();
+}, 60_000);

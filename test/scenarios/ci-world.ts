@@ -45,6 +45,7 @@ export function layoutOf(text: string): Layout {
     labels: ["worker"],
     connections: ["local"],
     votes: builtinVotes,
+    longestLeaseSeconds: 14_400,
   });
   if (faults.length > 0) fail("bad-layout", JSON.stringify(faults, null, 1));
   return layout;

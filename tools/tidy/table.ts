@@ -47,7 +47,7 @@ export const folders: Readonly<Record<string, Folder>> = {
   testenv: { may: [...racksAndNodes, "bmc"], packages: schema },
   nodehost: { may: racksAndNodes, packages: schema },
   review: { may: ["gerrit", "git", "store", "model", "base"], packages: schema },
-  "ci/layout": { may: stage, packages: schema },
+  "ci/layout": { may: stage, packages: [...schema, "re2js"] },
   "ci/pipeline": { may: stage, packages: [] },
   "ci/trigger": { may: [...stage, "review"], packages: schema },
   "ci/report": { may: [...stage, "review"], packages: schema },

@@ -3,12 +3,12 @@
  * defines, parents in a circle. Each fault stands at the word that is wrong and names what is
  * there to choose from. Shapes are checked before, in reader.ts.
  */
+import { nearest } from "../../base/nearest.ts";
 import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import type { Place } from "../../base/yaml-file.ts";
 import { noop } from "./items.ts";
 import type { JobItem, JobOverride } from "./items.ts";
-import { nearest } from "./keys.ts";
 import { reportStages } from "../../model/pipeline.ts";
 import type { Items, Located, Path } from "./reader.ts";
 
@@ -20,6 +20,8 @@ export type Surroundings = {
   readonly connections: readonly string[];
   /** Review labels and what the CI may vote. */
   readonly votes: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+  /** `leases.maxDurationSeconds`: no rack is lent for longer. */
+  readonly longestLeaseSeconds: number;
 };
 
 /** Every name of a kind that stands in the layout, broken items too; each once. */

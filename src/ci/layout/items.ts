@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { limits } from "../../base/limits.ts";
+import { pathNameFault } from "../../base/path-name.ts";
 import { priorities } from "../../model/lease.ts";
 import { reportStages } from "../../model/pipeline.ts";
 import { keyTable } from "./keys.ts";
@@ -176,14 +177,10 @@ export const jobSchema = overrideSchema.extend({
   parent: name.nullable().optional(),
 });
 
-export const projectNameSchema = z
-  .string()
-  .max(200)
-  .regex(
-    /^[A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/,
-    "must be a repository's name: letters, digits, . _ - and /",
-  )
-  .refine((project) => !project.endsWith(".git"), "must not end in .git");
+const projectNameSchema = z.string().superRefine((project, context) => {
+  const message = pathNameFault(project);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
+});
 
 const jobInProject = z.union(
   [

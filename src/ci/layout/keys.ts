@@ -5,6 +5,7 @@
  */
 import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
+import { nearest } from "../../base/nearest.ts";
 import type { Place } from "../../base/yaml-file.ts";
 
 type Keys = { readonly known: readonly string[]; readonly later: readonly string[] };
@@ -180,31 +181,4 @@ export function keyFault(
     `${path}: unknown key ${JSON.stringify(key)}; allowed: ${known.join(", ")}`,
     near === undefined ? undefined : `did you mean ${near}?`,
   );
-}
-
-/** The known name that a mistyped one is likely meant to be; undefined if none is near. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
-  let best: { name: string; distance: number } | undefined;
-  for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (!best || distance < best.distance) best = { name: candidate, distance };
-  }
-  const bound = Math.max(1, Math.floor(name.length / 3));
-  return best && best.distance <= bound ? best.name : undefined;
-}
-
-/** Levenshtein's distance; names are cut at 64 characters. */
-function editDistance(left: string, right: string): number {
-  const a = left.slice(0, 64);
-  const b = right.slice(0, 64);
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, swap));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }

@@ -6,10 +6,15 @@ import { isRackyardError } from "../../base/errors.ts";
 import { isLabelExpression } from "./items.ts";
 import { defaultLayout, writeDefaultLayout } from "./default-layout.ts";
 import { freezeJobs } from "./freeze.ts";
-import { builtinVotes, checkLayout, loadLayout } from "./layout.ts";
-import { translateRegex } from "./regex.ts";
+import { acceptLayout, builtinVotes, checkLayout } from "./layout.ts";
+import { readLayoutFiles } from "./reader.ts";
 
-const around = { labels: ["worker", "big"], connections: ["local"], votes: builtinVotes };
+const around = {
+  labels: ["worker", "big"],
+  connections: ["local"],
+  votes: builtinVotes,
+  longestLeaseSeconds: 14_400,
+};
 
 const pipeline = `
 - pipeline:
@@ -210,7 +215,7 @@ test("surface §3 the first start writes pipeline check without jobs, once, and 
   onTestFinished(() => rm(directory, { recursive: true }));
   expect(await writeDefaultLayout(directory)).toBe(true);
   expect(await readdir(directory)).toEqual(["check.yaml"]);
-  const layout = await loadLayout(directory, around);
+  const layout = acceptLayout(await readLayoutFiles(directory), around);
   expect([...layout.pipelines.keys()]).toEqual(["check"]);
   expect(layout.jobs.size + layout.projects.size).toBe(0);
   await writeFile(join(directory, "check.yaml"), "# mine\n");
@@ -230,30 +235,15 @@ test("a wrong layout is refused with bad-layout, exit code 78, all faults in it"
   await writeFile(join(directory, "a.yaml"), "- job: { name: a, runn: x }\n");
   await writeFile(join(directory, "b.yml"), "- job: { name: b, files: x }\n");
   await writeFile(join(directory, "c.txt"), "not read");
-  const error: unknown = await loadLayout(directory, around).catch((e: unknown) => e);
+  const load = async () => acceptLayout(await readLayoutFiles(directory), around);
+  const error: unknown = await load().catch((e: unknown) => e);
   expect(isRackyardError(error, "bad-layout") && error.exitCode).toBe(78);
   expect(isRackyardError(error) && error.faults.map((fault) => fault.pointer)).toEqual([
     `${directory}/a.yaml:1:19`,
     `${directory}/b.yml:1:19`,
   ]);
   await rm(join(directory, "a.yaml"));
-  await expect(loadLayout(directory, around)).rejects.toMatchObject({ code: "not-supported-yet" });
-});
-
-test.each([
-  ["(?i)recheck", "ReCheck", true],
-  ["(?is)a.b", "A\nB", true],
-  [String.raw`\Arecheck\Z`, "recheck", true],
-  [String.raw`\Arecheck\Z`, "x\nrecheck", false],
-  ["(?P<verb>re)check(?P=verb)", "recheckre", true],
-  ["(?u)é", "é", true],
-])("P-1 Python's regex %s on %j", (source, text, found) => {
-  expect(translateRegex(source).regex?.test(text)).toBe(found);
-});
-
-test("P-1 a regex that only Python knows is a fault", () => {
-  expect(translateRegex("(?x)a b").fault).toMatch(/flag/);
-  expect(translateRegex("(").fault).toMatch(/Unterminated group/);
+  await expect(load()).rejects.toMatchObject({ code: "not-supported-yet" });
 });
 
 test.each([
@@ -269,4 +259,24 @@ test.each([
   ["Big", false],
 ])("surface §6 label expression %j", (text, right) => {
   expect(isLabelExpression(text)).toBe(right);
+});
+
+test("T-1 issue 6, §2: a job whose limits outlast the longest lease is refused, with the sum", () => {
+  const text = (run: string): string => `
+- pipeline: { name: check, manager: independent }
+- job: { name: base, nodeset: { nodes: [ { name: n, label: worker } ] }, run: "true", ${run} }
+- project: { name: p, check: { jobs: [ base ] } }
+`;
+  const faults = (run: string, longestLeaseSeconds = 14_400) =>
+    checkLayout([{ file: "f", text: text(run) }], { ...around, longestLeaseSeconds }).faults;
+  expect(faults("testenv: { machines: 1 }, timeout: 7200")).toEqual([]);
+  expect(faults("timeout: 14400")).toEqual([]); // no rack, no lease
+  expect(faults("testenv: { machines: 1 }, timeout: 14400")).toEqual([
+    expect.objectContaining({ pointer: "f:4:40", code: "too-long" }),
+  ]);
+  const posts = 'timeout: 7200, post-timeout: 3000, post-run: [ "a", "b", "c" ]';
+  expect(faults(`testenv: { machines: 1 }, ${posts}`)[0]?.detail).toMatch(
+    /^job base \(f:3\) may need its rack for 1\d{4} s \(timeout 7200 s, 3 × post-timeout 3000 s, /,
+  );
+  expect(faults(`testenv: { machines: 1 }, ${posts}`, 86_400)).toEqual([]);
 });

@@ -4,14 +4,18 @@
  * can be frozen for every project and pipeline (freeze.ts). No clock, no review system here.
  */
 import { fail } from "../../base/errors.ts";
+import { limits } from "../../base/limits.ts";
+import { faultAt } from "../../base/yaml-file.ts";
 import type { FieldFault } from "../../base/errors.ts";
+import { leaseSeconds } from "../../model/job-duration.ts";
+import type { FrozenJob } from "../../model/job.ts";
 import type { PipelineConfig, Reporter, ReportStage } from "../../model/pipeline.ts";
 import { checkItems } from "./checks.ts";
 import type { Surroundings } from "./checks.ts";
 import { freezeJobs } from "./freeze.ts";
 import type { PipelineItem } from "./items.ts";
-import { readItems, readLayoutFiles } from "./reader.ts";
-import type { Definitions, Items, LayoutFile, Located } from "./reader.ts";
+import { readItems } from "./reader.ts";
+import type { Definitions, Items, JobUse, LayoutFile, Located } from "./reader.ts";
 
 /** The built-in review system's labels (surface.md §6). */
 export const builtinVotes: Surroundings["votes"] = {
@@ -24,9 +28,9 @@ export type Layout = Definitions & {
   readonly pipelines: ReadonlyMap<string, PipelineConfig>;
 };
 
-/** Reads a folder. Throws `bad-layout` with every fault; the caller then keeps the old layout. */
-export async function loadLayout(directory: string, around: Surroundings): Promise<Layout> {
-  const { layout, faults } = checkLayout(await readLayoutFiles(directory), around);
+/** Throws `bad-layout` with every fault; the caller then keeps the old layout. */
+export function acceptLayout(files: readonly LayoutFile[], around: Surroundings): Layout {
+  const { layout, faults } = checkLayout(files, around);
   if (faults.length > 0) {
     const first = faults[0]!;
     const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : "";
@@ -49,7 +53,7 @@ export function checkLayout(
   const faults = [...items.faults, ...checkItems(items, around)];
   const layout = layoutOf(items);
   // Only a layout that is right in itself can be frozen without telling each fault twice.
-  if (faults.length === 0) faults.push(...freezeFaults(layout));
+  if (faults.length === 0) faults.push(...freezeFaults(layout, around));
   return { layout, faults: faults.sort(byPlace) };
 }
 
@@ -93,15 +97,42 @@ function pipelineConfig(item: Located<PipelineItem>): PipelineConfig {
 }
 
 /** What is wrong only in the meeting of a project with a job: told now, not at the first push. */
-function freezeFaults(layout: Layout): FieldFault[] {
+function freezeFaults(layout: Layout, around: Surroundings): FieldFault[] {
   const faults = new Map<string, FieldFault>();
   for (const project of layout.projects.values()) {
     for (const pipeline of project.value.pipelines) {
       const frozen = freezeJobs(layout, pipeline.name, project.value.name);
-      for (const fault of frozen.faults) faults.set(`${fault.pointer} ${fault.detail}`, fault);
+      const uses = new Map(pipeline.jobs.map((use) => [use.job, use]));
+      const tooLong = frozen.jobs.flatMap((job) => leaseFaults(job, uses.get(job.name), around));
+      for (const fault of [...frozen.faults, ...tooLong]) {
+        faults.set(`${fault.pointer} ${fault.detail}`, fault);
+      }
     }
   }
   return [...faults.values()];
+}
+
+/** A job whose own limits outlast every lease would lose its rack in the middle of them. */
+function leaseFaults(
+  job: FrozenJob,
+  use: JobUse | undefined,
+  { longestLeaseSeconds: longest }: Surroundings,
+): FieldFault[] {
+  if (!use || job.testenv === null) return [];
+  const seconds = leaseSeconds(job, limits);
+  if (seconds <= longest) return [];
+  const cleanupSeconds = limits.cleanupMs / 1_000;
+  const parts = [
+    `timeout ${job.timeoutSeconds} s`,
+    `${job.postRun.length} × post-timeout ${job.postTimeoutSeconds} s`,
+    `${job.cleanupRun.length} × cleanup ${cleanupSeconds} s`,
+    "preparing and collecting",
+  ].join(", ");
+  const detail =
+    `job ${job.name} (${job.definedAt}) may need its rack for ${seconds} s (${parts}), ` +
+    `but no lease is longer than ${longest} s`;
+  const remedy = "shorten its limits, or raise leases.maxDurationSeconds";
+  return [faultAt(use.place, "too-long", detail, remedy)];
 }
 
 function byPlace(left: FieldFault, right: FieldFault): number {

@@ -9,6 +9,7 @@ import type { z } from "zod";
 import { fail } from "../../base/errors.ts";
 import type { FieldFault } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
+import { nearest } from "../../base/nearest.ts";
 import { schemaWords } from "../../base/schema-words.ts";
 import { faultAt, parseYaml } from "../../base/yaml-file.ts";
 import type { Place, YamlFile } from "../../base/yaml-file.ts";
@@ -20,7 +21,7 @@ import {
   projectSchema,
 } from "./items.ts";
 import type { JobItem, JobOverride, NodesetItem, PipelineItem } from "./items.ts";
-import { keyFault, keyTable, nearest } from "./keys.ts";
+import { keyFault, keyTable } from "./keys.ts";
 import type { KeyPlace } from "./keys.ts";
 
 export type Path = readonly PropertyKey[];
@@ -73,6 +74,7 @@ export async function readLayoutFiles(directory: string): Promise<LayoutFile[]> 
     return fail("bad-layout", `the layout folder ${directory} cannot be read`, { cause: error });
   }
   const wanted = names.filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort();
+  await refuseUnread(directory, names);
   if (wanted.length > limits.layoutFiles) {
     fail("bad-layout", `${directory}: more than ${limits.layoutFiles} files`);
   }
@@ -88,6 +90,26 @@ export async function readLayoutFiles(directory: string): Promise<LayoutFile[]> 
   );
 }
 
+/**
+ * Zuul reads `zuul.d/` and `.zuul.yaml` of a repository; this folder is read flat. Files that
+ * people put there and nobody reads would be missed at the first change only.
+ */
+async function refuseUnread(directory: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const path = join(directory, name);
+    if (name.startsWith(".") && !/^\.zuul\.(?:d|ya?ml)$/.test(name)) continue;
+    if (name.startsWith(".") && name.endsWith("ml")) refuse(path);
+    const inside = await readdir(path).catch(() => []); // no folder
+    if (inside.some((file) => /\.ya?ml$/.test(file))) refuse(path);
+  }
+  function refuse(path: string): never {
+    const remedy = `move it into ${directory} itself, under a name without a dot in front`;
+    return fail("bad-layout", `${path} is not read: the layout is the files of one folder`, {
+      remedy,
+    });
+  }
+}
+
 export function readItems(files: readonly LayoutFile[]): Items {
   const items: Items = {
     pipelines: [],
@@ -97,7 +119,8 @@ export function readItems(files: readonly LayoutFile[]): Items {
     faults: [],
     broken: { pipeline: [], job: [], nodeset: [], project: [] },
   };
-  for (const { file, text } of files) readFileItems(parseYaml(file, text), items);
+  for (const { file, text } of files)
+    readFileItems(parseYaml(file, text, { refuseAmbiguous: true }), items);
   return items;
 }
 

@@ -1,29 +1,39 @@
 /**
- * Regular expressions as Zuul's users write them (Python's `re`), made JavaScript's: inline flags
- * at the start `(?ims)`, named groups `(?P<name>…)` and `(?P=name)`, anchors `\A` and `\Z`.
- * What only Python knows is a fault, never a silent difference.
+ * Regular expressions as Zuul's users write them (Python's `re`), searched by an engine whose time
+ * grows with the text alone (RE2's, as Zuul's own since its release note pcre-deprecation): the
+ * text is a stranger's. Each expression means what Python means by it, or is a fault; the
+ * differences are settled here: docs/decisions/linear-time-expressions.md.
  */
+import { RE2JS } from "re2js";
+import { limits } from "../../base/limits.ts";
+import { translate } from "./python-regex.ts";
+import { markedText, MARKS } from "./regex-marks.ts";
+
+export type Regex = {
+  readonly source: string;
+  /** Is it found anywhere in the text? */
+  test(text: string): boolean;
+};
 
 export type Translated =
-  | { readonly regex: RegExp; readonly fault?: undefined }
+  | { readonly regex: Regex; readonly fault?: undefined }
   | { readonly regex?: undefined; readonly fault: string };
 
 export function translateRegex(source: string): Translated {
-  const inline = /^\(\?([a-zA-Z]+)\)/.exec(source);
-  const letters = inline?.[1] ?? "";
-  const unknown = Array.from(letters).find((letter) => !"imsu".includes(letter));
-  if (unknown !== undefined) return { fault: `the flag (?${unknown}) is not known here` };
-  // Python's u (Unicode) is its default and changes nothing.
-  const flags = Array.from(new Set(letters.replaceAll("u", ""))).join("");
-  const body = source
-    .slice(inline?.[0].length ?? 0)
-    .replaceAll(/\(\?P<(\w+)>/g, "(?<$1>")
-    .replaceAll(/\(\?P=(\w+)\)/g, "\\k<$1>")
-    .replaceAll(/(?<!\\)((?:\\\\)*)\\A/g, "$1(?<![\\s\\S])")
-    .replaceAll(/(?<!\\)((?:\\\\)*)\\Z/g, "$1(?![\\s\\S])");
+  if (source.length > limits.regexCharacters) {
+    return { fault: `longer than ${limits.regexCharacters} characters` };
+  }
+  const plain = translate(source, false);
+  if ("fault" in plain) return plain;
+  const marked = plain.needsMarks ? translate(source, true) : undefined;
+  if (marked && "fault" in marked) return marked;
   try {
-    return { regex: new RegExp(body, flags) };
+    const engine = marked
+      ? RE2JS.compile(`${MARKS}(?:${marked.pattern})`, RE2JS.LOOKBEHINDS)
+      : RE2JS.compile(plain.pattern);
+    const test = (text: string): boolean => engine.test(marked ? markedText(text) : text);
+    return { regex: { source, test } };
   } catch (error) {
-    return { fault: (error as Error).message };
+    return { fault: `too large or not known here (${(error as Error).message})` };
   }
 }

@@ -61,6 +61,13 @@ function ask(draft: Draft, event: Ask): Refusal | null {
     const fault = { pointer: "/labels", code: "label-expression", detail: labels.detail };
     return { code: "bad-request", detail: `labels: ${labels.detail}`, faults: [fault] };
   }
+  const most = Math.floor(draft.policy.maxDurationMs / 1_000);
+  if (request.durationSeconds > most) {
+    const detail = `no lease lasts longer than ${most} s (leases.maxDurationSeconds)`;
+    const asked = `${detail}, asked for are ${request.durationSeconds} s`;
+    const fault = { pointer: "/durationSeconds", code: "too-long", detail };
+    return { code: "bad-request", detail: asked, faults: [fault] };
+  }
   const crowd = crowded(draft, event.caller);
   if (crowd) return crowd;
   const faults = missing(draft, { request, wants: labels.expression });
@@ -75,7 +82,7 @@ function ask(draft: Draft, event: Ask): Refusal | null {
     caller: event.caller,
     group: event.group,
     request,
-    durationMs: Math.min(request.durationSeconds * 1_000, draft.policy.maxDurationMs),
+    durationMs: request.durationSeconds * 1_000,
     createdAtMs: draft.nowMs,
     takeable: request.takeable,
     addresses: request.holder.addresses,

@@ -204,6 +204,18 @@ test("L14 an active lease without renewals ends as holder-lost; an open stream i
   expect(world.state("streaming")).toMatchObject({ kind: "active" });
 });
 
+test("case silent-cap: a lease beyond the policy is refused, and told the limit", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  expect(world.ask("long", { durationSeconds: 601 })).toMatchObject({
+    code: "bad-request",
+    detail: "no lease lasts longer than 600 s (leases.maxDurationSeconds), asked for are 601 s",
+    faults: [{ pointer: "/durationSeconds" }],
+  });
+  world.ask("right", { durationSeconds: 600 });
+  expect([...world.ledger.leases.keys()]).toEqual(["right"]);
+});
+
 test("L14 after we ourselves were stopped nobody's silence counts", () => {
   const world = openWorld();
   world.host("here", 1);

@@ -2,14 +2,14 @@
  * The author's side of the demo: first contents of the projects, then a change, all with git as
  * anybody would push them. The token goes to git by its environment, never in arguments or URLs.
  */
-import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
+import { cp, readdir, rm } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { plainEnv, run } from "../../base/command.ts";
 import type { CommandResult } from "../../base/command.ts";
 import { fail } from "../../base/errors.ts";
+import { temporaryFolder } from "../../base/files.ts";
 import { limits } from "../../base/limits.ts";
 import type { DemoChange, DemoManifest } from "./manifest.ts";
 
@@ -71,7 +71,7 @@ async function withClone<T>(
   remote: Remote,
   work: (git: RunGit, folder: string) => Promise<T>,
 ): Promise<T> {
-  const home = await mkdtemp(join(tmpdir(), "rackyard-demo-"));
+  const home = await temporaryFolder("rackyard-demo-");
   const folder = join(home, "work");
   try {
     const env = gitEnv(home, remote);

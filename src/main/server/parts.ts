@@ -27,6 +27,8 @@ import type { Base, ServerSurroundings } from "./base.ts";
 import { openChangeSide } from "./change-side.ts";
 import type { ChangeSide } from "./change-side.ts";
 import { openLate } from "./late.ts";
+import { openLayoutInForce } from "./layout-in-force.ts";
+import type { LayoutInForce } from "./layout-in-force.ts";
 import type { Late } from "./late.ts";
 import { chooseListeners } from "./ports.ts";
 import { openRackSide, openTimeLines } from "./rack-side.ts";
@@ -54,7 +56,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const settings = await readSettings(around.globals, places);
   const { server } = settings.config;
   await writeDefaultLayout(settings.layoutDirectory);
-  const layout = await settings.readLayout();
+  const inForce = openLayoutInForce(places.layoutInForce, around.log);
+  const layout = await inForce.atStart(settings);
   const listeners = await chooseListeners(places, server.listen, settings.listenIsDefault);
   const feed = openEventFeed(around.store);
   const tokens = openTokens(feed.store, clock, systemRandom);
@@ -73,14 +76,15 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const calls = {
     feed,
     tokens,
-    status: () => statusOf(base, parts, startedMs),
-    reload: () => reload(base, parts),
+    status: () => statusOf(base, parts, inForce, startedMs),
+    reload: () => reload(base, parts, inForce),
   };
   api.set(stack.use(await openApiOf(base, parts, calls, listeners.addresses)));
   await listeners.keep(api.get().urls);
   await parts.review.setProjects([...layout.projects.keys()]);
   scheduler.set(await openSchedulerOf(base, parts, layout));
   timeLines.give(scheduler.get());
+  await inForce.accepted();
   base.scope.spawn("housekeeping", (signal) => keepHouse(base, parts, signal));
   const opened = stack.move();
   return {
@@ -128,12 +132,17 @@ function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Sche
 }
 
 /** Read and checked whole before anything of it is in force. */
-async function reload(base: Base, { pool, review, scheduler }: Parts): Promise<Reloaded> {
+async function reload(
+  base: Base,
+  { pool, review, scheduler }: Parts,
+  inForce: LayoutInForce,
+): Promise<Reloaded> {
   const next = await readSettings(base.globals, base.places);
-  const layout = await next.readLayout();
+  const layout = await inForce.afresh(next);
   await pool.reconfigure(next.config.nodes);
   await review.setProjects([...layout.projects.keys()]);
   await scheduler.get().reload(layout);
+  await inForce.accepted();
   return {
     layout: next.layoutDirectory,
     projects: layout.projects.size,
@@ -141,7 +150,12 @@ async function reload(base: Base, { pool, review, scheduler }: Parts): Promise<R
   };
 }
 
-function statusOf(base: Base, parts: Parts, startedMs: number): Promise<object> {
+function statusOf(
+  base: Base,
+  parts: Parts,
+  inForce: LayoutInForce,
+  startedMs: number,
+): Promise<object> {
   const { settings, places, url } = base;
   return statusView({
     places,
@@ -151,6 +165,7 @@ function statusOf(base: Base, parts: Parts, startedMs: number): Promise<object> 
     apiForNodes: () => parts.door.url(),
     broker: parts.broker,
     scheduler: parts.scheduler,
+    layoutFault: inForce.fault(),
   });
 }
 

@@ -5,7 +5,7 @@
  */
 import { createServer } from "node:net";
 import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
-import { splitAddress } from "../../api/server.ts";
+import { splitAddress } from "../../api/listen-address.ts";
 import type { Places } from "../places.ts";
 
 export type Listeners = {

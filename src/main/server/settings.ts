@@ -2,8 +2,10 @@
  * Configuration and layout as the server uses them: read together, checked whole before anything
  * of them is in force.
  */
-import { loadLayout } from "../../ci/layout/layout.ts";
+import { acceptLayout } from "../../ci/layout/layout.ts";
 import type { Layout } from "../../ci/layout/layout.ts";
+import { readLayoutFiles } from "../../ci/layout/reader.ts";
+import type { LayoutFile } from "../../ci/layout/reader.ts";
 import type { Globals } from "../../cli/context.ts";
 import { layoutSurroundings, readConfig } from "../config-file.ts";
 import type { ConfigFile } from "../config-file.ts";
@@ -12,8 +14,10 @@ import type { Places } from "../places.ts";
 export type Settings = ConfigFile & {
   /** Nobody wrote `server.listen` down. */
   readonly listenIsDefault: boolean;
+  /** The folder's files as they are. Throws `bad-layout` where there is none. */
+  readLayoutFiles(): Promise<readonly LayoutFile[]>;
   /** Throws `bad-layout` with every fault. */
-  readLayout(): Promise<Layout>;
+  checkLayout(files: readonly LayoutFile[]): Layout;
 };
 
 /** Throws `bad-config` with every fault. */
@@ -28,6 +32,7 @@ export async function readSettings(globals: Globals, places: Places): Promise<Se
   return {
     ...read,
     listenIsDefault: given?.server?.listen === undefined,
-    readLayout: () => loadLayout(read.layoutDirectory, layoutSurroundings(read.config)),
+    readLayoutFiles: () => readLayoutFiles(read.layoutDirectory),
+    checkLayout: (files) => acceptLayout(files, layoutSurroundings(read.config)),
   };
 }

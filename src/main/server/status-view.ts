@@ -22,6 +22,8 @@ export type StatusParts = {
   readonly apiForNodes: () => string | undefined;
   readonly broker: Broker;
   readonly scheduler: Late<Scheduler>;
+  /** What is wrong with the layout's folder. */
+  readonly layoutFault: string | undefined;
 };
 
 type Supervisor = {
@@ -40,7 +42,7 @@ export async function statusView(parts: StatusParts): Promise<StatusLine> {
   const views = scheduler.there ? scheduler.get().views : undefined;
   const nodes = (await views?.nodes()) ?? [];
   const builds = (await views?.list({ limit: limits.pageItemsDefault }))?.items ?? [];
-  const problems = problemsOf(hosts, testenvs, views !== undefined);
+  const problems = problemsOf(hosts, testenvs, views !== undefined, parts.layoutFault);
   return {
     event: "ready",
     version,
@@ -114,6 +116,7 @@ function problemsOf(
   hosts: readonly HostView[],
   testenvs: readonly TestenvView[],
   scheduling: boolean,
+  layoutFault: string | undefined,
 ): { worst: StatusLine["health"]; texts: string[] } {
   const failing = [
     ...(scheduling ? [] : ["the scheduler is starting"]),
@@ -124,6 +127,7 @@ function problemsOf(
       ),
   ];
   const degraded = [
+    ...(layoutFault === undefined ? [] : [layoutFault]),
     ...(hosts.length === 0 ? ["no host has connected yet: there are no racks"] : []),
     ...hosts.flatMap(({ name, problems }) => problems.map((text) => `host ${name}: ${text}`)),
     ...testenvs

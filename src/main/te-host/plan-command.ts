@@ -2,10 +2,10 @@
  * `te-host plan` (H-1.3): the actions of a pass, from the record and from what is there now, and
  * touches nothing. Without a cell there is nothing to look at: then it is all still to be made.
  */
-import { access, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { access, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fail } from "../../base/errors.ts";
+import { temporaryFolder } from "../../base/files.ts";
 import { sha256Hex } from "../../base/ids.ts";
 import { silentLog } from "../../base/log.ts";
 import type { CliContext } from "../../cli/context.ts";
@@ -73,7 +73,7 @@ async function withRecord<T>(state: string, work: (store: Store) => Promise<T>):
     await using store = await openSqliteStore(join(state, "te/te-host.db"));
     return await work(store);
   }
-  const folder = await mkdtemp(join(tmpdir(), "rackyard-plan-"));
+  const folder = await temporaryFolder("rackyard-plan-");
   try {
     await using store = await openSqliteStore(join(folder, "te-host.db"));
     return await work(store);
