@@ -8,6 +8,7 @@ import { limits } from "../../base/limits.ts";
 import { backoffMs, retry } from "../../base/retry.ts";
 import { pause, until } from "../../base/wait.ts";
 import type { Interruption, LeaseRequestInput, LeaseView } from "../../model/lease.ts";
+import { leaseSeconds } from "../../model/job-duration.ts";
 import { isoTime } from "../../base/clock.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { BuildEvent } from "./build-life.ts";
@@ -268,7 +269,7 @@ function lostText(view: LeaseView): string {
   return last ? `the rack was lost: ${last.text}` : "the rack or its host was lost";
 }
 
-/** T-1: the lease outlasts the job's clock and its collection. */
+/** T-1: the lease outlasts every limit between the grant and the release. */
 export function rackRequest(record: BuildRecord): LeaseRequestInput {
   const { facts } = record;
   const { job } = facts;
@@ -283,7 +284,7 @@ export function rackRequest(record: BuildRecord): LeaseRequestInput {
   return {
     machines: { count: testenv.machines, ...optional },
     ...(testenv.labels === null ? {} : { labels: testenv.labels }),
-    durationSeconds: job.timeoutSeconds + job.postTimeoutSeconds + limits.leaseMarginMs / 1_000,
+    durationSeconds: leaseSeconds(job, limits),
     group: facts.project,
     priority: priorities[place] ?? "normal",
     takeable: false,
