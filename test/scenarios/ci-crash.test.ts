@@ -4,6 +4,7 @@
  * node and rack. The real store, pipelines, saga and outbox; review, racks, nodes in memory.
  */
 import { expect, onTestFinished, test } from "vitest";
+import { limits } from "../../src/base/limits.ts";
 import { buildLife } from "../../src/ci/builds/record.ts";
 import { openSqliteStore } from "../../src/store/store.ts";
 import { soon } from "./ci-ports.ts";
@@ -20,10 +21,10 @@ const layout = layoutOf(`${checkPipeline}
 - project: { name: app, check: { jobs: [ deploy, unit ] } }
 `);
 
-async function open() {
+async function open(more: { maxNodes?: number } = {}) {
   const store = await openSqliteStore(":memory:");
   const review = openSmallReview();
-  const world = openWorld({ store, review: review.port, merger: smallMerger });
+  const world = openWorld({ store, review: review.port, merger: smallMerger, ...more });
   onTestFinished(async () => {
     await world.stop();
     await store[Symbol.asyncDispose]();
@@ -154,9 +155,10 @@ test("L7 X-4 killed while it waits for a rack: the same lease, its place kept, n
   await world.start(layout);
   await soon("the lease is offered", () => world.racks.leases.some((lease) => lease.takeable));
   await world.stop();
+  const before = world.racks.offers();
   await world.start(layout);
   // Held back, then offered again, with its node's address.
-  await soon("it is offered anew", () => world.racks.offers() >= 3);
+  await soon("it is offered anew", () => world.racks.offers() >= before + 2);
   world.racks.bringBack("here:1");
   await soon("the report", () => review.stages().includes("success"));
   expect(world.racks.leases).toHaveLength(1);
@@ -175,5 +177,27 @@ test("Q-1 superseded, then killed before the builds were cancelled: they are, af
   await world.start(layout);
   await soon("patchset 2 runs", () => world.executor.calls.includes("1,2 deploy run 1"));
   expect(review.stages().filter((stage) => stage === "success")).toEqual([]);
+  expect(world.crashes).toEqual([]);
+});
+
+test("N-1 after a restart a node in use counts: who waits for the next one is not told NODE_FAILURE", async () => {
+  const { review, world } = await open({ maxNodes: 1 });
+  world.executor.remember();
+  world.executor.hold("unit", "run");
+  world.executor.hold("deploy", "run");
+  review.push(1);
+  await world.start(layout);
+  const runs = (): boolean =>
+    world.executor.isAt("unit", "run") || world.executor.isAt("deploy", "run");
+  await soon("one runs", runs);
+  await world.stop();
+  await world.start(layout);
+  await soon("it goes on", runs);
+  const waiting = (): boolean => world.happened.includes("build deploy asked");
+  await soon("the other waits", waiting);
+  world.skip(limits.nodeWaitMs + 1_000);
+  await soon("a pass", () => world.nodes.looks() > 0);
+  expect(world.happened.filter((one) => one.endsWith(" stop"))).toEqual([]);
+  expect(review.stages()).toEqual(["start"]);
   expect(world.crashes).toEqual([]);
 });

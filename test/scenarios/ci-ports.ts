@@ -38,6 +38,7 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
   const listeners = new Set<() => void>();
   const lost = new Map<string, string>();
   let made = 0;
+  let looks = 0;
   let failing: string | undefined;
   let launching = true;
   let wanted = 0;
@@ -72,6 +73,7 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
         .filter((one) => one.state === "ready" && one.node.label === of)
         .map((one) => one.node),
     demand(waiting) {
+      looks++;
       wanted = waiting.get(label) ?? 0;
       launch();
     },
@@ -129,6 +131,13 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
     /** Of nodes that are gone, as their records have it. */
     ends: (id: string) =>
       nodes.has(id) ? [] : [{ step: "node-deleted", atMs: Date.now(), detail: "worker" }],
+    /** As after any change of the pool. */
+    poke() {
+      looks = 0;
+      changed();
+    },
+    /** Passes over the waiting since. */
+    looks: () => looks,
     forget: () => listeners.clear(),
   };
 }
@@ -203,7 +212,6 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
     },
     offer(rack, takeable, addresses) {
       offers++;
-      offers++;
       const lease = find(rack);
       if (lease.view.state !== "waiting") {
         if (takeable) return Promise.resolve(lease.view);
@@ -268,7 +276,6 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
       const ended = leases.some((one) => one.view.id === id && one.view.state === "ended");
       return ended ? [{ step: "reset", atMs: Date.now(), detail: "proved in 0.1 s" }] : [];
     },
-    offers: () => offers,
     offers: () => offers,
     busy: () => [...busy.keys()],
     open: () => leases.filter((one) => one.view.state !== "ended").map((one) => one.view.id),

@@ -75,6 +75,7 @@ export function openWorld(given: {
   let scope: Scope | undefined;
   const troubles = openTroubles({ log: silentLog, wallMs: () => Date.now() });
   let transactions = 0;
+  let skippedMs = 0;
 
   /** Opens a server on the state; with `kill`, it dies at its nth transaction. */
   async function start(layout: Layout, kill?: Kill): Promise<Scheduler | undefined> {
@@ -102,7 +103,7 @@ export function openWorld(given: {
     try {
       return await openScheduler({
         store,
-        clock: systemClock,
+        clock: { ...systemClock, monoMs: () => systemClock.monoMs() + skippedMs },
         random: systemRandom,
         log: silentLog,
         scope: own,
@@ -149,6 +150,11 @@ export function openWorld(given: {
 
   return {
     troubles,
+    /** The monotonic clock jumps; timers go on as they were set. */
+    skip(ms: number): void {
+      skippedMs += ms;
+      nodes.poke();
+    },
     nodes,
     racks,
     executor,

@@ -10,6 +10,7 @@ import { pause } from "../../base/wait.ts";
 import type { Interruption, LeaseRequestInput, LeaseView } from "../../model/lease.ts";
 import { collectingMs, leaseSeconds } from "../../model/job-duration.ts";
 import { isoTime } from "../../base/clock.ts";
+import { openAskLine } from "./ask-line.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { BuildEvent } from "./build-life.ts";
 import type { ReadyNode } from "./build-ports.ts";
@@ -28,6 +29,8 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
   const { racks, clock, log, scope } = options;
   const { post, acquisition } = driver;
 
+  const line = openAskLine();
+
   /** waiting: takes a place in the broker's queue; a job without a rack needs none. */
   async function ask(live: Live, signal: AbortSignal): Promise<void> {
     const { record } = live.build;
@@ -35,7 +38,8 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     const patienceEndsMs = clock.monoMs() + limits.hostGraceMs;
     for (let failures = 1; live.build.state === "waiting"; failures++) {
       try {
-        const asked = await racks.ask(rackRequest(record), rackKey(record));
+        const asked = await line.turn(record.place, signal, () => askFirst(live, signal));
+        if (asked === undefined) return; // stopped in between
         if (live.build.state !== "waiting") return await release(asked);
         live.refused = null;
         follow(live, asked);
@@ -58,6 +62,21 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
       }
       await pause(backoffMs(failures, limits.pollMs * 5, limits.heartbeatMs), signal);
     }
+  }
+
+  /** First in line: where the broker takes no more for now, it waits, and all behind it. */
+  async function askFirst(live: Live, signal: AbortSignal): Promise<AskedRack | undefined> {
+    const { record } = live.build;
+    while (live.build.state === "waiting") {
+      try {
+        return await racks.ask(rackRequest(record), rackKey(record));
+      } catch (error) {
+        if (!isRackyardError(error, "too-many")) throw error;
+        live.refused = error.message;
+        await pause(limits.pollMs, signal);
+      }
+    }
+    return undefined;
   }
 
   /** acquiring: stands in line for a node, and for the grant. */
