@@ -253,8 +253,28 @@ export const limits = {
   demoMs: 3600_000,
   /** A server that its supervisor starts again answers within its longest pause and its start. */
   demoAwayMs: 90_000,
+  /** After its report a change is followed so long for the rack's reset and the node's end. */
+  demoTailMs: 120_000,
   /** ci.md F-0: pre phase failed, node or TE lost. */
   attempts: 3,
+  /** A step that was cut ends within; then it is taken for ended: the node goes anyway. */
+  stepEndMs: 10_000,
+  /** What clean-up and collection of a cancelled build may still take (Q-5). */
+  cancelledCollectMs: 30_000,
+  /** A time line waits so long for the reset of its rack and the end of its node. */
+  timelineOpenMs: 3600_000,
+  /** Builds that are over, looked through at a start for what their time lines lack. */
+  timelineResume: 200,
+  /** A review system takes a report within; else it is tried again. */
+  reportMs: 60_000,
+  /** A report that this version cannot read is looked at again after so long. */
+  outboxUnreadableMs: 3600_000,
+  /** Builds of a job that restarts of ours ended, before it ends without a vote. */
+  buildRestarts: 10,
+  /** Hosts' new beginnings under launches of a label, without a node ready between. */
+  nodeHostRestarts: 10,
+  /** A node of a host that is away counts as there for so long. */
+  nodeHostAwayMs: 30_000,
   /** Job defaults (ci.md T-1), seconds as the layout writes them. */
   jobTimeoutSeconds: 1_800,
   jobPostTimeoutSeconds: 300,

@@ -13,6 +13,7 @@ import type { BuildDriver } from "./builds/driver.ts";
 import { buildLife } from "./builds/record.ts";
 import type { Build } from "./builds/record.ts";
 import { buildTimeline } from "./builds/timeline.ts";
+import { testedChange } from "./pipeline/item.ts";
 import type { Item } from "./pipeline/item.ts";
 
 export type BuildFilter = {
@@ -148,13 +149,14 @@ export function buildView(build: Build, pids: Executor["pids"]): BuildView {
 
 /** An item as `/v1/pipelines` shows it. */
 export function itemView(item: Item, driver: Pick<BuildDriver, "live" | "why">) {
+  const { change, patchset, project } = testedChange(item);
   return {
     id: item.id,
-    change: item.change.change,
-    patchset: item.change.patchset,
-    project: item.change.project,
+    change,
+    patchset,
+    project,
     enqueuedAt: isoTime(item.enqueuedMs),
-    jobs: item.jobs.map((run) => {
+    jobs: item.buildset.jobs.map((run) => {
       const build = run.current?.build ?? run.ended.at(-1)?.build ?? null;
       const live = build === null ? undefined : driver.live(build);
       return {

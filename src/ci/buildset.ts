@@ -10,7 +10,8 @@ import type { PipelineConfig } from "../model/pipeline.ts";
 import type { LifeKind } from "../store/store.ts";
 import type { ItemChange } from "./builds/build-ports.ts";
 import { newBuild } from "./builds/record.ts";
-import type { Build, QueuePlace } from "./builds/record.ts";
+import type { Build, Mark, QueuePlace } from "./builds/record.ts";
+import { testedChange } from "./pipeline/item.ts";
 import type { EndedBuild, Item, QueuedChange } from "./pipeline/item.ts";
 import type { PipelineEffect } from "./pipeline/pipeline.ts";
 import type { OutgoingReport } from "./report/outbox.ts";
@@ -20,12 +21,10 @@ import type { ReportedAttempt } from "./report/text.ts";
 /** Search columns: a = change number, b = project, c = pipeline, n = patchset. */
 export const buildsetLife: LifeKind<Item> = {
   life: "buildset",
-  columns: ({ change, pipeline }) => ({
-    a: String(change.change),
-    b: change.project,
-    c: pipeline,
-    n: change.patchset,
-  }),
+  columns(item) {
+    const { change, project, patchset } = testedChange(item);
+    return { a: String(change), b: project, c: item.pipeline, n: patchset };
+  },
 };
 
 /** States of an item's row: its stage while it lives, then what became of it. */
@@ -55,27 +54,30 @@ export function buildFor(
   nowMs: number,
 ): Build {
   const { item, job, build } = effect;
-  const merged = present(item.merged, `merge of item ${item.id}`);
-  const { base, path } = logPath(item.change, item.pipeline, job.name, build);
+  const { buildset } = item;
+  const tested = testedChange(item);
+  const merged = present(buildset.merged, `merge of item ${item.id}`);
+  const { base, path } = logPath(tested, item.pipeline, job.name, build);
   const marks = [
     { step: "pushed", atMs: item.pushedMs },
     { step: "enqueued", atMs: item.enqueuedMs },
-    { step: "prepared", atMs: item.mergedMs ?? nowMs },
+    { step: "prepared", atMs: buildset.mergedMs ?? nowMs },
   ];
   const place: QueuePlace = {
     precedence: (priorities.indexOf(precedence) + 1) * 100,
     enqueuedMs: item.enqueuedMs,
-    index: item.jobs.findIndex((run) => run.job.name === job.name),
+    index: buildset.jobs.findIndex((run) => run.job.name === job.name),
   };
   return newBuild(
     {
       id: build,
-      buildset: item.id,
+      item: item.id,
+      buildset: buildset.id,
       tenant: "default",
       pipeline: item.pipeline,
-      project: item.change.project,
-      branch: item.change.branch,
-      changes: [...item.ahead, item.change].map(itemChange),
+      project: tested.project,
+      branch: tested.branch,
+      changes: [...item.ahead, ...item.changes].map(itemChange),
       ...merged,
       job,
       attempt: effect.attempt,
@@ -103,6 +105,7 @@ export function endedBuild(build: Build, evidence: EndedBuild["evidence"]): Ende
     attempt: facts.attempt,
     result: record.result,
     rackFault: record.rackFault,
+    restart: record.restart ?? false,
     detail: record.errorDetail,
     startedMs: record.startedMs,
     endedMs: record.endedMs,
@@ -114,38 +117,54 @@ export function endedBuild(build: Build, evidence: EndedBuild["evidence"]): Ende
   };
 }
 
-/** One report a reporter of the stage; a stage without reporters is silent. */
+/** One report a change and reporter of the stage; a stage without reporters is silent. */
 export function reportsOf(
   effect: Extract<PipelineEffect, { kind: "report" }>,
   config: PipelineConfig,
 ): OutgoingReport[] {
   const { item, stage, vote } = effect;
-  const { change } = item;
-  return config.reporters[stage].map(({ connection, labels }) => {
-    const votes = Object.entries(vote ? labels : {}).map(([label, value]) => ({ label, value }));
-    const message = reportText({
-      stage,
-      pipeline: item.pipeline,
-      url: change.url,
-      detail: item.detail,
-      withoutVote: !vote && Object.keys(labels).length > 0,
-      jobs: item.jobs.map((run) => ({
-        name: run.job.name,
-        voting: run.job.voting,
-        result: run.final?.result ?? "RUNNING",
-        attempts: run.ended.map((ended): ReportedAttempt => ended),
-      })),
-    });
-    return {
-      buildset: item.id,
-      connection,
-      stage,
-      project: change.project,
-      change: change.change,
-      patchset: change.patchset,
-      message,
-      votes,
-      builds: item.jobs.flatMap((run) => run.ended.map((ended) => ended.build)),
-    };
-  });
+  const { jobs } = item.buildset;
+  return item.changes.flatMap((change) =>
+    config.reporters[stage]
+      .filter(({ connection }) => item.changes.length === 1 || connection === change.connection)
+      .map(({ connection, labels }) => {
+        const votes = Object.entries(vote ? labels : {}).map(([label, value]) => ({
+          label,
+          value,
+        }));
+        const message = reportText({
+          stage,
+          pipeline: item.pipeline,
+          url: change.url,
+          detail: item.detail,
+          withoutVote: !vote && Object.keys(labels).length > 0,
+          jobs: jobs.map((run) => ({
+            name: run.job.name,
+            voting: run.job.voting,
+            result: run.final?.result ?? "RUNNING",
+            attempts: run.ended.map((ended): ReportedAttempt => ended),
+          })),
+        });
+        return {
+          item: item.id,
+          buildset: item.buildset.id,
+          connection,
+          stage,
+          project: change.project,
+          change: change.change,
+          patchset: change.patchset,
+          message,
+          votes,
+          builds: jobs.flatMap((run) => run.ended.map((ended) => ended.build)),
+        };
+      }),
+  );
+}
+
+/** The moment of the vote, for the time lines of its builds. */
+export function votedMark(report: OutgoingReport, atMs: number): Mark {
+  const votes = report.votes.map(
+    (vote) => `${vote.label} ${vote.value > 0 ? "+" : ""}${vote.value}`,
+  );
+  return { step: "voted", atMs, detail: votes.join(", ") };
 }

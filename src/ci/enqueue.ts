@@ -42,8 +42,9 @@ export async function enqueueEvents(
     events.push({
       kind: "enqueue",
       item: around.random.uuid4(),
+      buildset: around.random.uuid4(),
       pipeline,
-      change: tested,
+      changes: [tested],
       ahead: alone
         ? []
         : needed.map((need) => queued(review.connection, need.change, need.patchset)),

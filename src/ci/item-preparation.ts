@@ -12,6 +12,7 @@ import type { FrozenJob } from "../model/job.ts";
 import { freezeJobs } from "./layout/freeze.ts";
 import type { Layout } from "./layout/layout.ts";
 import type { Merger } from "./merger/merger.ts";
+import { testedChange } from "./pipeline/item.ts";
 import type { Item } from "./pipeline/item.ts";
 import type { PrepareOutcome } from "./pipeline/pipeline.ts";
 
@@ -29,7 +30,7 @@ export async function prepareItem(
   isWanted: () => boolean,
   signal: AbortSignal,
 ): Promise<PrepareOutcome | undefined> {
-  const { jobs, faults } = freezeJobs(layout, item.pipeline, item.change.project);
+  const { jobs, faults } = freezeJobs(layout, item.pipeline, testedChange(item).project);
   if (faults.length > 0) {
     const detail = faults.map((fault) => `${fault.pointer}: ${fault.detail}`);
     return { kind: "config-error", detail };
@@ -39,10 +40,10 @@ export async function prepareItem(
     return { kind: "merged", merged, jobs: [] };
   }
   const requiredProjects = Array.from(new Set(jobs.flatMap((job) => job.requiredProjects)));
-  const items = [...item.ahead, item.change];
+  const items = [...item.ahead, ...item.changes];
   for (let failures = 1; isWanted(); failures++) {
     const result = await parts.merger.prepare(
-      { buildset: item.id, items, requiredProjects },
+      { buildset: item.buildset.id, items, requiredProjects },
       signal,
     );
     switch (result.kind) {

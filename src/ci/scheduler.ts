@@ -1,35 +1,38 @@
 /**
  * Joins the stages of a change's way, and only that: events in, pipelines, merger, builds,
- * reports out. One turn after another: step the pipelines, record everything that the step
- * decides in one transaction, then let it happen. What is recorded happens even after a kill:
- * open() takes up items, builds and reports where they stand.
+ * reports out. What is decided is recorded by the turns (turns.ts), then it happens, even after a
+ * kill: open() takes up items, builds and reports where they stand. What fails is tried again.
  */
 import type { Clock } from "../base/clock.ts";
+import { AssertionError } from "../base/assert.ts";
 import { fail } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import type { Scope } from "../base/scope.ts";
 import type { ReviewEvent } from "../model/change.ts";
 import { limits } from "../base/limits.ts";
+import { untilDone } from "../base/retry.ts";
+import type { Troubles } from "../base/troubles.ts";
 import { pause } from "../base/wait.ts";
-import type { Evidence } from "../model/build.ts";
 import type { ReviewPort } from "../review/review-port.ts";
 import type { Store, Tx } from "../store/store.ts";
 import type { Archive, Executor, NodePool } from "./builds/build-ports.ts";
+import type { EndRecords } from "./builds/completion.ts";
 import { openBuildDriver } from "./builds/driver.ts";
 import type { RackPort } from "./builds/rack-port.ts";
 import type { Build, Mark } from "./builds/record.ts";
 import { buildView, itemView, openBuildViews } from "./build-views.ts";
 import type { Shown } from "./build-views.ts";
-import { buildFor, buildsetLife, buildsetState, endedBuild, reportsOf } from "./buildset.ts";
+import { buildsetLife, votedMark } from "./buildset.ts";
 import type { Urls } from "./buildset.ts";
 import { enqueueEvents } from "./enqueue.ts";
 import { prepareItem } from "./item-preparation.ts";
 import type { Layout } from "./layout/layout.ts";
 import type { Merger } from "./merger/merger.ts";
-import { emptyPipelines, stepPipelines } from "./pipeline/pipeline.ts";
-import type { PipelineEffect, PipelineEvent, PipelineState } from "./pipeline/pipeline.ts";
+import type { PipelineEffect } from "./pipeline/pipeline.ts";
+import { itemOf } from "./pipeline/item.ts";
 import type { Item } from "./pipeline/item.ts";
+import { openTurns } from "./turns.ts";
 import { openOutbox } from "./report/outbox.ts";
 import { startIntake } from "./trigger/intake.ts";
 
@@ -50,6 +53,10 @@ export type SchedulerOptions = {
   readonly layout: Layout;
   readonly urls: Urls;
   readonly fenceMs?: number;
+  /** What fails just now and is tried again, for health and status. */
+  readonly troubles: Troubles;
+  /** What lease and node say of their own end, for time lines. */
+  readonly ends: EndRecords;
   /** A project exists because the layout names it (surface.md §3). */
   readonly ensureProject: (name: string) => Promise<void>;
   readonly onEvent: (topic: "item" | "build", subject: string, event: string, body: object) => void;
@@ -60,8 +67,6 @@ export type Scheduler = Awaited<ReturnType<typeof openScheduler>>;
 export async function openScheduler(options: SchedulerOptions) {
   const { store, clock, random, scope, executor } = options;
   let layout = options.layout;
-  let state: PipelineState = emptyPipelines;
-  let turn: Promise<unknown> = Promise.resolve();
 
   const driver = openBuildDriver({
     ...options,
@@ -70,106 +75,31 @@ export async function openScheduler(options: SchedulerOptions) {
       options.onEvent("build", id, event, buildView(build, executor.pids));
     },
     onEnded: (build, evidence) =>
-      scope.spawn(`end of ${build.record.facts.id}`, () => ended(build, evidence)),
+      scope.spawn(`end of ${build.record.facts.id}`, () => turns.ended(build, evidence)),
   });
   const views = openBuildViews(store, driver, options);
   const outbox = openOutbox({
     ...options,
     async onDelivered(report) {
       if (report.stage === "start") return;
-      const votes = report.votes.map(
-        (vote) => `${vote.label} ${vote.value > 0 ? "+" : ""}${vote.value}`,
-      );
-      const mark = { step: "voted", atMs: clock.wallMs(), detail: votes.join(", ") };
+      const mark = votedMark(report, clock.wallMs());
       for (const build of report.builds) await driver.note(build, mark);
     },
   });
 
-  /** One decision at a time, in the order asked for. */
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const next = turn.then(work);
-    turn = next.catch(() => undefined);
-    return next;
-  }
+  const turns = openTurns({
+    ...options,
+    driver,
+    layout: () => layout,
+    outbox: () => outbox,
+    happen,
+  });
+  const { handle } = turns;
 
-  function step(events: readonly PipelineEvent[]): {
-    after: PipelineState;
-    effects: PipelineEffect[];
-  } {
-    let after = state;
-    const effects: PipelineEffect[] = [];
-    for (const event of events) {
-      const one = stepPipelines(after, event, clock.wallMs());
-      after = one.state;
-      effects.push(...one.effects);
-    }
-    return { after, effects };
-  }
-
-  const handle = (events: readonly PipelineEvent[], withIt?: (tx: Tx) => Promise<void>) =>
-    inTurn(async () => {
-      const { after, effects } = step(events);
-      const builds = makeBuilds(effects);
-      if (effects.length > 0 || withIt) {
-        await store.transaction(async (tx) => {
-          await record(tx, effects, builds);
-          await withIt?.(tx);
-        });
-      }
-      happen(after, effects, builds);
-    });
-
-  /** A build is archived: its last step and what its item makes of it are one transaction. */
-  const ended = (build: Build, evidence: readonly Evidence[]): Promise<void> =>
-    inTurn(async () => {
-      const { id, buildset } = build.record.facts;
-      const over = endedBuild(build, evidence);
-      const event = {
-        kind: "build-ended",
-        item: buildset,
-        build: over,
-        next: random.uuid4(),
-      } as const;
-      const { after, effects } = step([event]);
-      const builds = makeBuilds(effects);
-      await driver.report(id, evidence, (tx) => record(tx, effects, builds));
-      happen(after, effects, builds);
-    });
-
-  function makeBuilds(effects: readonly PipelineEffect[]): Build[] {
-    return effects
-      .filter((effect) => effect.kind === "start-build")
-      .map((effect) => {
-        const precedence = layout.pipelines.get(effect.item.pipeline)?.precedence ?? "normal";
-        return buildFor(effect, precedence, options.urls, clock.wallMs());
-      });
-  }
-
-  async function record(tx: Tx, effects: readonly PipelineEffect[], builds: readonly Build[]) {
-    const atMs = clock.wallMs();
-    for (const effect of effects) {
-      if (effect.kind === "record") {
-        const { item, event } = effect;
-        const before = state.items.get(item.id);
-        const from = before ? buildsetState(before) : null;
-        const to = buildsetState(item);
-        await store.append(tx, buildsetLife, { id: item.id, from, event, to, body: item, atMs });
-      } else if (effect.kind === "report") {
-        const config = layout.pipelines.get(effect.item.pipeline);
-        const reports = config ? reportsOf(effect, config) : [];
-        for (const report of reports) await outbox.put(tx, report, atMs);
-      }
-    }
-    for (const build of builds) await driver.create(tx, build);
-  }
+  const insist = openInsistence(options);
 
   /** After the commit: nothing here is lost by a kill, open() would do it again. */
-  function happen(
-    after: PipelineState,
-    effects: readonly PipelineEffect[],
-    builds: readonly Build[],
-  ) {
-    state = after;
+  function happen(effects: readonly PipelineEffect[], builds: readonly Build[]): void {
     for (const build of builds) driver.start(build);
     for (const effect of effects) {
       if (effect.kind === "merge") merge(effect.item);
@@ -188,9 +118,13 @@ export async function openScheduler(options: SchedulerOptions) {
 
   function merge(item: Item): void {
     scope.spawn(`merge of ${item.id}`, async (signal) => {
-      const wanted = (): boolean => state.items.has(item.id);
-      const outcome = await prepareItem(options, item, layout, wanted, signal);
-      if (outcome) await handle([{ kind: "prepared", item: item.id, outcome }]);
+      const wanted = (): boolean => turns.state().items.has(item.id);
+      const outcome = await insist("merging", () =>
+        prepareItem(options, item, layout, wanted, signal),
+      );
+      if (!outcome) return;
+      const event = { kind: "prepared", item: item.id, outcome } as const;
+      await insist("recording queues", () => handle([event]));
     });
   }
 
@@ -205,23 +139,30 @@ export async function openScheduler(options: SchedulerOptions) {
 
   async function adopt(next: Layout): Promise<void> {
     for (const name of next.projects.keys()) await options.ensureProject(name);
-    layout = next;
-    await handle([{ kind: "reconfigured", rules: next.pipelines }]);
+    await handle([{ kind: "reconfigured", rules: next.pipelines }], undefined, () => {
+      layout = next;
+    });
   }
 
   const pipelineViews = () =>
     [...layout.pipelines.values()].map(({ name, manager }) => ({
       name,
       manager,
-      items: [...state.items.values()]
-        .filter((item) => item.pipeline === name)
+      items: turns
+        .state()
+        .items.ofPipeline(name)
         .map((item) => itemView(item, driver)),
     }));
 
   async function sweepMerges(signal: AbortSignal): Promise<void> {
     for (;;) {
       const builds = driver.lives().map((build) => build.record.facts.buildset);
-      await options.merger.sweep(new Set([...state.items.keys(), ...builds]), signal);
+      const items = turns
+        .state()
+        .items.values()
+        .map((item) => item.buildset.id);
+      const live = new Set([...items, ...builds]);
+      await insist("sweeping the merger's refs", () => options.merger.sweep(live, signal));
       await pause(limits.mergerSweepMs, signal);
     }
   }
@@ -230,15 +171,16 @@ export async function openScheduler(options: SchedulerOptions) {
   async function resume(): Promise<void> {
     const states = ["merging", "running"];
     const rows = await store.rows(buildsetLife, { states, limit: limits.queueItems });
-    state = { ...state, items: new Map(rows.map((row) => [row.id, row.body])) };
-    await options.nodePool.reconcile(await driver.resume());
+    turns.begin(rows.map((row) => itemOf(row.body)));
+    const living = await driver.resume();
+    await insist("recording nodes", () => options.nodePool.reconcile(living));
     for (const { record: of } of driver.lives()) {
-      const { id, buildset } = of.facts;
-      const runs = state.items.get(buildset)?.jobs ?? [];
+      const { id, item, buildset } = of.facts;
+      const runs = turns.state().items.get(item ?? buildset)?.buildset.jobs ?? [];
       if (!runs.some((run) => run.current?.build === id)) cancel(id, "its item has left the queue");
     }
-    await adopt(layout);
-    for (const item of state.items.values()) if (item.stage === "merging") merge(item);
+    await insist("taking up the layout", () => adopt(layout));
+    for (const item of turns.state().items.values()) if (item.stage === "merging") merge(item);
   }
 
   await resume();
@@ -266,6 +208,18 @@ export async function openScheduler(options: SchedulerOptions) {
     noteLease: (lease: string, mark: Mark): Promise<void> => driver.noteFor("lease", lease, mark),
     noteNode: (node: string, mark: Mark): Promise<void> => driver.noteFor("node", node, mark),
     /** Resolves when no decision is under way. */
-    settled: (): Promise<unknown> => turn,
+    settled: turns.settled,
   };
+}
+
+/** Tries until it works or the server ends; our own mistakes end the program. */
+function openInsistence({ scope, troubles }: Pick<SchedulerOptions, "scope" | "troubles">) {
+  return <T>(what: string, act: () => Promise<T>): Promise<T> =>
+    untilDone(what, act, {
+      signal: scope.signal,
+      troubles,
+      firstMs: limits.pollMs,
+      lastMs: limits.heartbeatMs,
+      worth: (error) => !(error instanceof AssertionError),
+    });
 }

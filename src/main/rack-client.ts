@@ -30,6 +30,7 @@ export function openRackClient(socket: string, log: Log): RackPort {
       }
     },
     data: (rack) => calls.data(rack),
+    extend: (rack, durationSeconds) => calls.extend(rack, durationSeconds),
     release: (rack) => calls.release(rack),
     look: (rack) => calls.look(rack),
   };

@@ -15,6 +15,9 @@ export const nodeStates = [
 ] as const;
 export type NodeState = (typeof nodeStates)[number];
 
+/** Why a node failed that was lost when its host, or its cell, began anew: no launch failed. */
+export const hostStartedAnew = "the host was started anew";
+
 export const nodeViewSchema = z.strictObject({
   id: z.uuid(),
   label: z.string(),

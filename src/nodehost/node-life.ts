@@ -2,6 +2,7 @@
  * The life of a CI node on its host (te-host.md §17, docs/specs/node.md): a total function over
  * (record, event), as for racks. Pure. Single use: from ready there is no way but away.
  */
+import { hostStartedAnew } from "../model/node.ts";
 import { assertNever } from "../base/assert.ts";
 
 export type NodeSpec = {
@@ -70,7 +71,7 @@ export function stepNode(node: HostNode, event: NodeEvent): NodeStep {
         : same(node);
     case "rebooted":
       if (phase.state === "building" || phase.state === "ready") {
-        return fails(node, "the host was started anew");
+        return fails(node, hostStartedAnew);
       }
       return { node, effects: resumeNode(node) };
     default:

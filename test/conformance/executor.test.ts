@@ -95,6 +95,7 @@ async function bare(name: string): Promise<string> {
 function jobOf(changes: Partial<FrozenJob>): ExecutorJob {
   const id = systemRandom.uuid4();
   return {
+    resumed: false,
     node: {
       id: systemRandom.uuid4(),
       label: "worker",

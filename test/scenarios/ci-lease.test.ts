@@ -27,7 +27,7 @@ let review: ReturnType<typeof openSmallReview>;
 
 beforeEach(async () => {
   directory = await makeLeaseDirectory();
-  server = await openLeaseServer(directory.path, { graceMs: 200 });
+  server = await openLeaseServer(directory.path);
   host = openScriptedHost({ url: server.hostUrl });
   host.start();
   await soon("the rack is ready", async () =>

@@ -9,6 +9,7 @@ import type {
   Archive,
   BuildFacts,
   Executor,
+  ExecutorJob,
   NodePool,
   ReadyNode,
   StepOutcome,
@@ -35,7 +36,9 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
   const max = options.max ?? 10;
   const nodes = new Map<string, { node: ReadyNode; state: "ready" | "in-use"; build?: string }>();
   const listeners = new Set<() => void>();
+  const lost = new Map<string, string>();
   let made = 0;
+  let looks = 0;
   let failing: string | undefined;
   let launching = true;
   let wanted = 0;
@@ -70,6 +73,7 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
         .filter((one) => one.state === "ready" && one.node.label === of)
         .map((one) => one.node),
     demand(waiting) {
+      looks++;
       wanted = waiting.get(label) ?? 0;
       launch();
     },
@@ -93,6 +97,7 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
       launch();
       return Promise.resolve();
     },
+    lost: (id) => Promise.resolve(lost.get(id)),
     failure: () => failing,
     why: () => "no node is ready",
     onChange: (callback) => void listeners.add(callback),
@@ -119,6 +124,20 @@ export function openNodes(options: { max?: number; label?: string } = {}) {
       nodes.delete(id);
       changed();
     },
+    /** The host began anew: nodes in use went with it. */
+    restart() {
+      for (const [id, one] of nodes) if (one.state === "in-use") lost.set(id, "began anew");
+    },
+    /** Of nodes that are gone, as their records have it. */
+    ends: (id: string) =>
+      nodes.has(id) ? [] : [{ step: "node-deleted", atMs: Date.now(), detail: "worker" }],
+    /** As after any change of the pool. */
+    poke() {
+      looks = 0;
+      changed();
+    },
+    /** Passes over the waiting since. */
+    looks: () => looks,
     forget: () => listeners.clear(),
   };
 }
@@ -140,6 +159,7 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
   const away = new Set<string>();
   const watchers = new Set<() => void>();
   let epoch = 0;
+  let offers = 0;
   let silent = false;
   const find = (rack: AskedRack): Lease =>
     leases.find((one) => one.view.id === rack.id) ?? fail("not-found", `no lease ${rack.id}`);
@@ -191,6 +211,7 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
       return Promise.resolve({ id, token: `ryl_${id}` });
     },
     offer(rack, takeable, addresses) {
+      offers++;
       const lease = find(rack);
       if (lease.view.state !== "waiting") {
         if (takeable) return Promise.resolve(lease.view);
@@ -235,6 +256,12 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
       };
       return Promise.resolve(data);
     },
+    extend(rack, durationSeconds) {
+      const lease = find(rack);
+      const until = Date.parse(lease.view.expiresAt!) + durationSeconds * 1_000;
+      put(lease, { expiresAt: new Date(until).toISOString() });
+      return Promise.resolve(lease.view);
+    },
     release(rack) {
       const lease = find(rack);
       end(lease, lease.view.state === "waiting" ? "cancelled" : "released");
@@ -245,6 +272,11 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
   return {
     port,
     leases,
+    ends: (id: string) => {
+      const ended = leases.some((one) => one.view.id === id && one.view.state === "ended");
+      return ended ? [{ step: "reset", atMs: Date.now(), detail: "proved in 0.1 s" }] : [];
+    },
+    offers: () => offers,
     busy: () => [...busy.keys()],
     open: () => leases.filter((one) => one.view.state !== "ended").map((one) => one.view.id),
     endAll(reason: EndReason) {
@@ -304,9 +336,15 @@ export function openExecutorStage() {
     return outcome;
   }
 
+  let forgets = true;
+  /** What an earlier life began is taken up, or nobody can say how it ended. */
+  const again = (name: StepName, job: ExecutorJob, signal: AbortSignal): Promise<StepOutcome> =>
+    job.resumed && forgets
+      ? Promise.resolve({ kind: "lost", detail: "the server was restarted" })
+      : step(name, job.facts, signal);
   const executor: Executor = {
-    prepare: ({ facts }, signal) => step("prepare", facts, signal),
-    run: ({ facts }, signal) => step("run", facts, signal),
+    prepare: (job, signal) => again("prepare", job, signal),
+    run: (job, signal) => again("run", job, signal),
     collect: ({ facts }, _after, signal) => step("collect", facts, signal),
     pids: () => [],
   };
@@ -314,6 +352,10 @@ export function openExecutorStage() {
     executor,
     calls,
     isAt: (job: string, name: StepName) => now.has(key(job, name)),
+    /** From now on a step that an earlier life began is taken up. */
+    remember() {
+      forgets = false;
+    },
     script: (job: string, name: StepName, script: Script) => scripts.set(key(job, name), script),
     /** Holds the step; gives how to let it go on. */
     hold(job: string, name: StepName): () => void {
@@ -347,3 +389,61 @@ export function openArchiveStage() {
   };
   return { archive, finished, evidence };
 }
+
+/** What one port does wrong: call number `at` and the `times` after it throw. */
+export type PortFault = {
+  readonly port: string;
+  readonly method: string;
+  readonly at: number;
+  readonly times: number;
+};
+
+/** Wraps a port: counts the calls of each method, and fails those that the fault says. */
+export function openFaults() {
+  const counts = new Map<string, number>();
+  let fault: PortFault | undefined;
+  let failed = 0;
+  return {
+    counts: counts as ReadonlyMap<string, number>,
+    failed: () => failed,
+    set(next: PortFault | undefined) {
+      fault = next;
+      failed = 0;
+      counts.clear();
+    },
+    wrap: <Port extends object>(
+      name: string,
+      port: Port,
+      methods: readonly (keyof Port & string)[],
+    ): Port => {
+      const wrapped = { ...port };
+      for (const method of methods) {
+        const real = port[method] as (...given: unknown[]) => unknown;
+        const faulty = (...given: unknown[]): unknown => {
+          const key = `${name}.${method}`;
+          const count = (counts.get(key) ?? 0) + 1;
+          counts.set(key, count);
+          const { at, times } = fault ?? { at: 0, times: 0 };
+          const hit = fault?.port === name && fault.method === method;
+          if (!hit || count < at || count >= at + times) return real.apply(port, given);
+          failed++;
+          const error = new RackyardError("unavailable", `${key} was to fail`);
+          return method === "watch" ? failingStream(error) : Promise.reject(error);
+        };
+        Object.assign(wrapped, { [method]: faulty });
+      }
+      return wrapped;
+    },
+  };
+}
+
+/** A stream whose first look fails. */
+function failingStream(error: Error): AsyncIterable<never> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => rejected(error) }) };
+}
+
+function rejected(error: Error): Promise<never> {
+  return Promise.reject(error);
+}
+
+export type Faults = ReturnType<typeof openFaults>;

@@ -6,6 +6,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
+import { openTroubles } from "../../src/base/troubles.ts";
 import { openScope } from "../../src/base/scope.ts";
 import type { Scope } from "../../src/base/scope.ts";
 import { builtinVotes, checkLayout } from "../../src/ci/layout/layout.ts";
@@ -24,6 +25,7 @@ import type {
   ReviewReport,
 } from "../../src/review/review-port.ts";
 import type { Store } from "../../src/store/store.ts";
+import type { Faults } from "./ci-ports.ts";
 import { openArchiveStage, openExecutorStage, openNodes, openRacks } from "./ci-ports.ts";
 
 export const checkPipeline = `
@@ -62,6 +64,8 @@ export function openWorld(given: {
   /** Instead of the racks in memory. */
   readonly rackPort?: RackPort;
   readonly maxNodes?: number;
+  /** Ports whose calls may be made to fail. */
+  readonly faults?: Faults;
 }) {
   const nodes = openNodes({ max: given.maxNodes ?? 10 });
   const racks = openRacks(given.racks ?? ["here:1"]);
@@ -70,7 +74,9 @@ export function openWorld(given: {
   const happened: string[] = [];
   const crashes: unknown[] = [];
   let scope: Scope | undefined;
+  const troubles = openTroubles({ log: silentLog, wallMs: () => Date.now() });
   let transactions = 0;
+  let skippedMs = 0;
 
   /** Opens a server on the state; with `kill`, it dies at its nth transaction. */
   async function start(layout: Layout, kill?: Kill): Promise<Scheduler | undefined> {
@@ -98,17 +104,17 @@ export function openWorld(given: {
     try {
       return await openScheduler({
         store,
-        clock: systemClock,
+        clock: { ...systemClock, monoMs: () => systemClock.monoMs() + skippedMs },
         random: systemRandom,
         log: silentLog,
         scope: own,
-        reviews: new Map([[given.review.connection, given.review]]),
-        merger: given.merger,
-        nodePool: nodes.pool,
-        executor: executor.executor,
-        archive: archive.archive,
+        ...portsOf(),
         fenceMs: 300,
-        racks: given.rackPort ?? racks.port,
+        troubles,
+        ends: {
+          lease: (id) => Promise.resolve(racks.ends(id)),
+          node: (id) => Promise.resolve(nodes.ends(id)),
+        },
         layout,
         urls: { build: (id) => `http://x/builds/${id}`, logs: (path) => `http://x/logs/${path}` },
         ensureProject: () => Promise.resolve(),
@@ -123,7 +129,33 @@ export function openWorld(given: {
     }
   }
 
+  function portsOf() {
+    const wrap: Faults["wrap"] = given.faults?.wrap ?? ((_name, port) => ({ ...port }));
+    const review = wrap("review", given.review, ["change", "report", "eventsSince"]);
+    return {
+      reviews: new Map([[review.connection, review]]),
+      merger: wrap("merger", given.merger, ["prepare"]),
+      nodePool: wrap("nodePool", nodes.pool, ["assign", "release", "lost", "reconcile"]),
+      executor: wrap("executor", executor.executor, ["prepare", "run", "collect"]),
+      archive: wrap("archive", archive.archive, ["begin", "finish"]),
+      racks: wrap("racks", given.rackPort ?? racks.port, [
+        "ask",
+        "offer",
+        "watch",
+        "data",
+        "release",
+        "look",
+      ]),
+    };
+  }
+
   return {
+    troubles,
+    /** The monotonic clock jumps; timers go on as they were set. */
+    skip(ms: number): void {
+      skippedMs += ms;
+      nodes.poke();
+    },
     nodes,
     racks,
     executor,

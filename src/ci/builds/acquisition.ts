@@ -1,19 +1,24 @@
 /**
- * Node and rack acquired together (ci.md N-1, lease.md §4): who waits for nodes, which waiter is
- * takeable and with which node's address, and the step in which the grant assigns the node.
- * Nobody holds one while waiting for the other, and neither wait counts against the job. Passes
- * run one after another; what they send is what the broker has confirmed.
+ * Node and rack acquired together (ci.md N-1, lease.md §4; docs/specs/acquisition.md): passes over
+ * all waiters choose who is to have which node, each waiter's life says what follows, and here it
+ * is done: offers one after another in the queue's order, takings side by side. Neither wait
+ * counts against the job.
  */
 import type { Clock } from "../../base/clock.ts";
-import { describeError } from "../../base/errors.ts";
+import { openBell } from "../../base/bell.ts";
+import { describeError, isRackyardError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import { untilDone } from "../../base/retry.ts";
 import type { Scope } from "../../base/scope.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import { pause } from "../../base/wait.ts";
 import type { LeaseView } from "../../model/lease.ts";
 import type { TestenvData } from "../../model/testenv.ts";
+import { isPinned, newWaiter, rackWaitMs, stepAcquisition } from "./acquisition-life.ts";
+import type { AcquisitionEffect, AcquisitionEvent, Waiter } from "./acquisition-life.ts";
 import type { HeldLease, NodePool, ReadyNode } from "./build-ports.ts";
-import { pair } from "./pairing.ts";
+import { byPlace, pair } from "./pairing.ts";
 import type { AskedRack, RackPort } from "./rack-port.ts";
 import type { QueuePlace, Stop } from "./record.ts";
 
@@ -35,17 +40,14 @@ export type Waiting = {
   readonly onStop: (stop: Stop) => void;
 };
 
-type Waiter = {
+type Entry = {
   readonly of: Waiting;
-  readonly sinceMs: number;
+  waiter: Waiter;
+  lease: LeaseView | null;
+  /** An offer or withdrawal of it is under way or stands in line. */
+  calling: boolean;
   /** The pool had failed already when it came: it gets a new try of the pool first. */
   readonly cameToFailure: boolean;
-  lease: LeaseView | null;
-  /** What the broker has confirmed: takeable with this node's address. */
-  offered: ReadyNode | null;
-  offeredSinceMs: number;
-  rackWaitMs: number;
-  busy: boolean;
 };
 
 export type Acquisition = ReturnType<typeof openAcquisition>;
@@ -56,184 +58,209 @@ export function openAcquisition(options: {
   readonly clock: Clock;
   readonly log: Log;
   readonly scope: Scope;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
 }) {
   const { nodePool, racks, clock, log, scope } = options;
-  const waiters = new Map<string, Waiter>();
+  const entries = new Map<string, Entry>();
   /** Label → when a node of it was last given or returned, and how many builds have one. */
   const use = new Map<string, { atMs: number; count: number }>();
-  let passing: Promise<void> | undefined;
-  let again = false;
+  const bell = openBell(clock);
+  /** Offers and withdrawals, one after another: whoever is first in the queue is offered first. */
+  let calls: Promise<void> = Promise.resolve();
 
-  nodePool.onChange(wake);
+  nodePool.onChange(bell.ring);
   scope.spawn("acquisition", async (signal) => {
     while (!signal.aborted) {
-      await pause(limits.heartbeatMs, signal);
-      wake();
+      pass();
+      await bell.wait(signal, limits.heartbeatMs);
     }
   });
 
-  function wake(): void {
-    again = true;
-    passing ??= passes().finally(() => {
-      passing = undefined;
-      if (again && !scope.closed) wake();
-    });
-  }
-
-  async function passes(): Promise<void> {
-    while (again && !scope.closed) {
-      again = false;
-      await pass().catch((error: unknown) => {
-        log.error({ err: error }, "pairing of nodes and racks failed");
-      });
-    }
-  }
-
-  async function pass(): Promise<void> {
+  /** Decides for all waiters at once; what follows ends in events of their own. */
+  function pass(): void {
     tellDemand();
-    for (const waiter of waiters.values()) checkGrant(waiter);
-    const idle = [...waiters.values()].filter((waiter) => !waiter.busy);
-    const pairs = pair(idle.map(asWaiter), free);
-    // Withdrawals first: a node is free for another only when it is offered no more.
-    for (const waiter of idle) {
-      const kept = pairs.get(waiter.of.build)?.id === waiter.offered?.id;
-      if (waiter.offered && !kept) await offer(waiter, null);
-    }
-    for (const waiter of idle) {
-      const node = pairs.get(waiter.of.build);
-      const taken = [...waiters.values()].some((other) => other.offered?.id === node?.id);
-      if (node && !taken && !isGranted(waiter.lease)) {
-        if (waiter.of.rack) await offer(waiter, node);
-        else take(waiter, node);
+    for (const entry of entries.values()) hearLease(entry);
+    const all = [...entries.values()];
+    const open = all.filter(({ waiter }) => waiter.state !== "withdrawing" && !isPinned(waiter));
+    const pairs = pair(
+      open.map(({ waiter }) => ({ ...waiter, node: waiter.node?.id ?? null, pinned: false })),
+      (label) => free(label),
+    );
+    for (const entry of all) {
+      const { waiter } = entry;
+      if (isPinned(waiter)) {
+        if (!isThere(waiter)) post(entry, { kind: "node-gone" });
+      } else if (entry.calling) {
+        continue; // its answer is the next event
+      } else if (waiter.state !== "queued" && pairs.get(waiter.build)?.id !== waiter.node?.id) {
+        post(entry, { kind: "unpaired" });
       }
-      checkGrant(waiter);
-      checkWaits(waiter);
+    }
+    for (const entry of all.toSorted((x, y) => byPlace(x.waiter, y.waiter))) {
+      const node = pairs.get(entry.waiter.build);
+      if (entry.waiter.state === "queued" && node && !isReserved(node)) {
+        post(entry, { kind: "paired", node });
+      }
+      checkWaits(entry);
     }
   }
 
-  /** Ready nodes that nobody is being given just now. */
+  /** Ready nodes but those of whoever moves no more, or is not surely without it yet. */
   function free(label: string): ReadyNode[] {
-    const busy = [...waiters.values()].filter((waiter) => waiter.busy);
-    return nodePool.ready(label).filter((node) => !busy.some((one) => one.offered?.id === node.id));
+    const fixed = [...entries.values()]
+      .filter(({ waiter }) => isPinned(waiter) || waiter.state === "withdrawing")
+      .map(({ waiter }) => waiter.node?.id);
+    return nodePool.ready(label).filter((node) => !fixed.includes(node.id));
   }
 
-  /** A rack came: with its node still there it is taken, else it goes back at once. */
-  function checkGrant(waiter: Waiter): void {
-    const { of, offered } = waiter;
-    if (waiter.busy || !of.rack || !waiters.has(of.build) || !isGranted(waiter.lease)) return;
-    const there = nodePool.ready(of.label).some((node) => node.id === offered?.id);
-    if (!offered || !there) lose(waiter, "the node went while the rack was made ready");
-    else if (waiter.lease?.state === "active") take(waiter, offered);
-  }
+  const isThere = ({ label, node }: Waiter): boolean =>
+    nodePool.ready(label).some((one) => one.id === node?.id);
+
+  const isReserved = ({ id }: ReadyNode): boolean =>
+    [...entries.values()].some(({ waiter }) => waiter.node?.id === id);
 
   /** N-1, N-3: the pool launches for those who wait. */
   function tellDemand(): void {
     const demand = new Map<string, number>();
-    for (const { of } of waiters.values()) demand.set(of.label, (demand.get(of.label) ?? 0) + 1);
+    for (const { of } of entries.values()) demand.set(of.label, (demand.get(of.label) ?? 0) + 1);
     nodePool.demand(demand);
   }
 
-  const asWaiter = (waiter: Waiter) => ({
-    build: waiter.of.build,
-    label: waiter.of.label,
-    place: waiter.of.place,
-    node: waiter.offered?.id ?? null,
-    pinned: isGranted(waiter.lease),
-  });
+  function post(entry: Entry, event: AcquisitionEvent): void {
+    const { build } = entry.of;
+    if (entries.get(build) !== entry) return;
+    const { waiter, effects } = stepAcquisition(entry.waiter, event, clock.monoMs());
+    entry.waiter = waiter;
+    if (waiter.state === "over") entries.delete(build);
+    for (const effect of effects) perform(entry, effect);
+    if (effects.length > 0 || waiter.state === "over") bell.ring();
+  }
 
-  /**
-   * With an address, or with none any more. Whoever is granted keeps the address it was offered
-   * with: then a withdrawal is refused, and an offer was itself what the grant came from.
-   */
-  async function offer(waiter: Waiter, node: ReadyNode | null): Promise<void> {
-    const { rack } = waiter.of;
+  function perform(entry: Entry, effect: AcquisitionEffect): void {
+    switch (effect.kind) {
+      case "offer":
+        return offer(entry, effect.node);
+      case "withdraw":
+        return offer(entry, null);
+      case "take":
+        return scope.spawn(`acquire ${entry.of.build}`, () => take(entry, effect.node));
+      case "lose":
+        return lose(entry, effect.why);
+      case "stop":
+        return entry.of.onStop(effect.stop);
+    }
+  }
+
+  /** With an address, or with none any more; what the broker answers is the event. */
+  function offer(entry: Entry, node: ReadyNode | null): void {
+    const { rack, build } = entry.of;
     if (!rack) return;
-    try {
-      const view = await racks.offer(rack, node !== null, node ? [node.address] : []);
-      setOffered(waiter, node);
-      if (isGranted(view)) waiter.lease = view;
-    } catch (error) {
-      log.warn({ build: waiter.of.build, detail: describeError(error) }, "lease not offered");
+    const wanted = node ? "offering" : "withdrawing";
+    entry.calling = true;
+    calls = calls.then(async () => {
+      entry.calling = false;
+      // What became of it meanwhile decides whether it is still asked for.
+      if (scope.closed || entry.waiter.state !== wanted) return;
+      entry.calling = true;
+      const asked = racks.offer(rack, node !== null, node ? [node.address] : []);
+      try {
+        const view = await asked.finally(() => (entry.calling = false));
+        if (isGranted(view)) entry.lease = view;
+        else post(entry, { kind: "confirmed" });
+      } catch (error) {
+        log.warn({ build, detail: describeError(error) }, "lease not offered");
+        // A refused withdrawal is looked at by the next pass, and by what the lease says.
+        post(entry, { kind: "failed" });
+        if (scope.closed) return;
+        clock.after(limits.pollMs, bell.ring);
+        return;
+      }
+      bell.ring();
+    });
+  }
+
+  function hearLease(entry: Entry): void {
+    const { state } = entry.lease ?? {};
+    if (state === "preparing") post(entry, { kind: "granted" });
+    else if (state === "active" && entry.of.rack) {
+      const { waiter } = entry;
+      if (waiter.node && waiter.state !== "taking" && !isThere(waiter)) {
+        post(entry, { kind: "granted" });
+        post(entry, { kind: "node-gone" });
+      } else post(entry, { kind: "active" });
     }
   }
 
-  function setOffered(waiter: Waiter, node: ReadyNode | null): void {
+  function checkWaits(entry: Entry): void {
+    const { of, waiter } = entry;
+    if (entries.get(of.build) !== entry || isPinned(waiter)) return;
     const nowMs = clock.monoMs();
-    if (waiter.offered && !node) waiter.rackWaitMs += nowMs - waiter.offeredSinceMs;
-    if (!waiter.offered && node) waiter.offeredSinceMs = nowMs;
-    waiter.offered = node;
-  }
-
-  function checkWaits(waiter: Waiter): void {
-    const { of } = waiter;
-    if (waiter.busy || !waiters.has(of.build)) return;
-    const nowMs = clock.monoMs();
-    const running = waiter.offered ? nowMs - waiter.offeredSinceMs : 0;
-    if (of.rack && waiter.rackWaitMs + running > of.leaseWaitMs) {
+    if (of.rack && rackWaitMs(waiter, nowMs) > of.leaseWaitMs) {
       const seconds = Math.round(of.leaseWaitMs / 1_000);
-      const why = waiter.lease?.why?.map((reason) => reason.text).join("; ");
-      return end(waiter, () =>
-        of.onStop({
-          kind: "rack-unavailable",
-          why: `no rack within ${seconds} s${why ? `: ${why}` : ""}`,
-        }),
-      );
+      const why = entry.lease?.why?.map((reason) => reason.text).join("; ");
+      const said = `no rack within ${seconds} s${why ? `: ${why}` : ""}`;
+      return post(entry, { kind: "waited", stop: { kind: "rack-unavailable", why: said } });
     }
-    if (waiter.offered) return;
+    if (waiter.state !== "queued") return;
     const failure = nodePool.failure(of.label);
-    const retried = !waiter.cameToFailure || nowMs - waiter.sinceMs > limits.backoffLastMs;
+    const retried = !entry.cameToFailure || nowMs - waiter.sinceMs > limits.backoffLastMs;
     if (failure !== undefined && retried) {
-      return end(waiter, () => of.onStop({ kind: "node-failure", why: failure }));
+      return post(entry, { kind: "waited", stop: { kind: "node-failure", why: failure } });
     }
     const last = use.get(of.label);
     const fromMs = Math.max(waiter.sinceMs, last?.atMs ?? 0);
     if ((last?.count ?? 0) === 0 && nowMs - fromMs > limits.nodeWaitMs) {
       const why = `no node within ${limits.nodeWaitMs / 1_000} s: ${nodePool.why(of.label)}`;
-      end(waiter, () => of.onStop({ kind: "node-failure", why }));
+      post(entry, { kind: "waited", stop: { kind: "node-failure", why } });
     }
   }
 
   /** The grant: the node is assigned and the rack taken in one step (I2, L8). */
-  function take(waiter: Waiter, node: ReadyNode): void {
-    waiter.busy = true;
-    waiter.offered = node;
-    scope.spawn(`acquire ${waiter.of.build}`, async () => {
-      const { of } = waiter;
-      let assigned: ReadyNode | undefined;
-      try {
-        assigned = await nodePool.assign(node.id, of.build);
-        const held = of.rack && heldLease(waiter.lease!, await racks.data(of.rack));
-        if (!waiters.has(of.build)) throw new Error("the build waits no more");
-        counted(of.label, 1);
-        const chosen = assigned;
-        end(waiter, () => of.onAcquired({ node: chosen, held }));
-      } catch (error) {
-        if (assigned) await nodePool.release(assigned.id);
-        waiter.busy = false;
-        if (of.rack) return lose(waiter, describeError(error));
-        waiter.offered = null;
-        wake();
+  async function take(entry: Entry, node: ReadyNode): Promise<void> {
+    const { of } = entry;
+    let assigned: ReadyNode | undefined;
+    let acquired: Acquired | undefined;
+    try {
+      assigned = await nodePool.assign(node.id, of.build);
+      const held = of.rack && heldLease(entry.lease!, await racks.data(of.rack));
+      acquired = { node: assigned, held };
+    } catch (error) {
+      if (!isRackyardError(error, "conflict")) {
+        // A pool or broker that is away: not again at once.
+        await pause(limits.backoffFirstMs, scope.signal).catch(() => undefined);
       }
+      post(entry, { kind: "take-failed", why: describeError(error) });
+    }
+    const wanted = acquired !== undefined && entries.get(of.build) === entry;
+    if (acquired && wanted) {
+      counted(of.label, 1);
+      post(entry, { kind: "taken" });
+      return of.onAcquired(acquired);
+    }
+    if (assigned) await giveBack(assigned);
+  }
+
+  async function giveBack({ id }: ReadyNode): Promise<void> {
+    await untilDone("giving nodes back", () => nodePool.release(id), {
+      signal: scope.signal,
+      troubles: options.troubles,
+      firstMs: limits.pollMs,
+      lastMs: limits.heartbeatMs,
     });
   }
 
   /** What was granted cannot be used: it goes back, and the build asks anew. */
-  function lose(waiter: Waiter, why: string): void {
-    const { rack } = waiter.of;
+  function lose({ of }: Entry, why: string): void {
+    const { rack } = of;
     if (rack) {
       scope.spawn(`give back ${rack.id}`, async () => {
         await racks.release(rack).catch((error: unknown) => {
+          // Not followed any more it ends by its own silence (L11).
           log.warn({ lease: rack.id, detail: describeError(error) }, "lease not released");
         });
       });
     }
-    end(waiter, () => waiter.of.onPlaceLost(why));
-  }
-
-  function end(waiter: Waiter, tell: () => void): void {
-    if (!waiters.delete(waiter.of.build)) return;
-    tell();
-    wake();
+    of.onPlaceLost(why);
   }
 
   function counted(label: string, change: 1 | -1): void {
@@ -243,49 +270,48 @@ export function openAcquisition(options: {
 
   return {
     enter(of: Waiting): void {
-      waiters.set(of.build, {
+      const { build, label, place, rack, lease } = of;
+      entries.set(build, {
         of,
-        sinceMs: clock.monoMs(),
-        cameToFailure: nodePool.failure(of.label) !== undefined,
-        lease: of.lease,
-        offered: null,
-        offeredSinceMs: 0,
-        rackWaitMs: 0,
-        busy: false,
+        waiter: newWaiter({ build, label, place, wantsRack: rack !== null }, clock.monoMs()),
+        cameToFailure: nodePool.failure(label) !== undefined,
+        lease,
+        calling: false,
       });
-      wake();
+      bell.ring();
     },
     /** The build waits no more; its rack is given back by whoever says so. */
     leave(build: string): void {
-      if (waiters.delete(build)) wake();
+      const entry = entries.get(build);
+      if (entry) post(entry, { kind: "left" });
     },
     /** What the broker says of a waiter's lease. */
     leaseChanged(build: string, view: LeaseView): void {
-      const waiter = waiters.get(build);
-      if (!waiter) return;
-      waiter.lease = view;
-      wake();
+      const entry = entries.get(build);
+      if (!entry) return;
+      entry.lease = view;
+      bell.ring();
     },
     /** A build that went on after a restart has a node; or one gave its node back. */
     nodeInUse: (label: string): void => counted(label, 1),
     nodeReturned(label: string): void {
       counted(label, -1);
-      wake();
+      bell.ring();
     },
     /** Why a build waits, in words; null if it does not. */
     why(build: string): string | null {
-      const waiter = waiters.get(build);
-      if (!waiter) return null;
-      if (waiter.offered === null) return nodePool.why(waiter.of.label);
-      const reasons = waiter.lease?.why?.map((reason) => reason.text) ?? [];
+      const entry = entries.get(build);
+      if (!entry) return null;
+      if (entry.waiter.state === "queued") return nodePool.why(entry.of.label);
+      const reasons = entry.lease?.why?.map((reason) => reason.text) ?? [];
       return reasons.join("; ") || "waits for a rack";
     },
   };
 }
 
 /** The broker has chosen a rack: the offer moves no more. */
-function isGranted(view: LeaseView | null): boolean {
-  return view?.state === "preparing" || view?.state === "active";
+function isGranted(view: LeaseView): boolean {
+  return view.state === "preparing" || view.state === "active";
 }
 
 function heldLease(view: LeaseView, data: TestenvData): HeldLease {

@@ -39,6 +39,7 @@ const events: Record<string, BuildEvent> = {
   "stepped done": { kind: "stepped", outcome: { kind: "done" } },
   "stepped failed": { kind: "stepped", outcome: { kind: "exited", phase: "run", exitCode: 1 } },
   "stepped aborted": { kind: "stepped", outcome: { kind: "aborted" } },
+  "stepped lost": { kind: "stepped", outcome: { kind: "lost", detail: "restart" } },
   cancelled: { kind: "stop", stop: { kind: "cancelled", why: "ann" } },
   superseded: { kind: "stop", stop: { kind: "superseded", why: "2" } },
   revoked: { kind: "stop", stop: { kind: "revoked" } },
@@ -49,7 +50,7 @@ const events: Record<string, BuildEvent> = {
     kind: "interrupted",
     interruptions: [{ at: "2026-01-01T00:00:00Z", code: "c", text: "t" }],
   },
-  released: { kind: "released", interruptions: [] },
+  released: { kind: "released", interruptions: [], nodeLost: null },
   reported: { kind: "reported", evidence: [] },
   noted: { kind: "noted", mark: { step: "machine-up", atMs: 1 } },
   restarted: { kind: "restarted" },
@@ -96,7 +97,7 @@ test("J-4 noop is released at once and is a success, without node or rack", () =
   const facts = sampleFacts("b", { name: "noop", node: null, testenv: null });
   let now = stepBuild(sampleBuild(facts), { kind: "asked", lease: null }, 1).build;
   expect(now.state).toBe("releasing");
-  now = stepBuild(now, { kind: "released", interruptions: [] }, 2).build;
+  now = stepBuild(now, { kind: "released", interruptions: [], nodeLost: null }, 2).build;
   expect(now).toMatchObject({ state: "archiving", record: { result: "SUCCESS" } });
 });
 
@@ -130,11 +131,19 @@ test("the first reason to stop stays, but a person's word comes above the rack's
   expect(stepBuild(lost, events["cancelled"]!, 2).build.record.stop?.kind).toBe("cancelled");
 });
 
-test("X-4 after a restart a build that ran is RETRY, its node and rack given back first", () => {
-  const releasing = stepBuild(build("running"), events["restarted"]!, 1).build;
-  expect(releasing.record).toMatchObject({ stop: { kind: "restarted" }, lease: "l" });
-  const { record } = stepBuild(releasing, events["released"]!, 2).build;
-  expect(record.result).toBe("RETRY");
+test("X-4 after a restart the step is taken up again; one that nobody can tell the end of is lost", () => {
+  const again = stepBuild(build("running"), events["restarted"]!, 1);
+  expect([again.build.state, again.effects]).toEqual(["running", ["run"]]);
+  const releasing = stepBuild(again.build, events["stepped lost"]!, 2).build;
+  const { record } = stepBuild(releasing, events["released"]!, 3).build;
+  expect(record).toMatchObject({ result: "RETRY", restart: true, rackFault: false });
+});
+
+test("Q-5 a build that was to be cancelled is cut again after a restart", () => {
+  const cancelled = stepBuild(build("running"), events["cancelled"]!, 1).build;
+  expect(stepBuild(cancelled, events["restarted"]!, 2).effects).toEqual(["run", "abort"]);
+  const collecting = stepBuild(cancelled, events["stepped aborted"]!, 3);
+  expect(collecting.effects).toEqual(["collect", "hurry"]);
 });
 
 test("an interruption is kept once, however often the lease tells it", () => {

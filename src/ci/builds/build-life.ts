@@ -28,7 +28,12 @@ export type BuildEvent =
   | { readonly kind: "stepped"; readonly outcome: StepOutcome }
   | { readonly kind: "stop"; readonly stop: Stop }
   | { readonly kind: "interrupted"; readonly interruptions: readonly Interruption[] }
-  | { readonly kind: "released"; readonly interruptions: readonly Interruption[] }
+  | {
+      readonly kind: "released";
+      readonly interruptions: readonly Interruption[];
+      /** Why the node went, where its host began anew or is away. */
+      readonly nodeLost: string | null;
+    }
   /** Told to the buildset, in the same transaction. */
   | { readonly kind: "reported"; readonly evidence: readonly Evidence[] }
   /** Something for the time line. */
@@ -46,6 +51,8 @@ export type BuildEffect =
   | "archive"
   /** Cuts the step that runs on the node; its outcome comes as `stepped`. */
   | "abort"
+  /** Clean-up and collection of a build that is wanted no more get a short end. */
+  | "hurry"
   /** Q-5, L11: the rack goes back before clean-up has ended. */
   | "release-rack";
 
@@ -93,7 +100,7 @@ export function stepBuild(build: Build, event: BuildEvent, nowMs: number): Build
       return keep(build, { interruptions: union(record, event.interruptions) });
     case "released":
       if (state !== "releasing") return mistake();
-      return to("archiving", released(record, event.interruptions, nowMs));
+      return to("archiving", released(record, event, nowMs));
     case "reported":
       if (state !== "archiving") return mistake();
       return to("reported", { evidence: event.evidence });
@@ -101,8 +108,8 @@ export function stepBuild(build: Build, event: BuildEvent, nowMs: number): Build
       if (record.marks.some((mark) => isSame(mark, event.mark))) return still;
       return keep(build, { marks: [...record.marks, event.mark] });
     case "restarted":
-      if (state !== "preparing" && state !== "running") return { build, effects: work[state] };
-      return to("releasing", { stop: record.stop ?? { kind: "restarted" } });
+      // The state's work again: a step on the node is taken up where it is, or is `lost`.
+      return { build, effects: [...work[state], ...stopAgain(build)] };
     default:
       return assertNever(event, "event");
   }
@@ -139,14 +146,22 @@ function stepped(
 ): BuildStep {
   const { state, record } = build;
   const mark = (step: string): readonly Mark[] => [...record.marks, { step, atMs: nowMs }];
+  const collect = (change: Partial<BuildRecord>): BuildStep => {
+    const step = to("collecting", change);
+    return record.stop !== null && endsAnyway(record.stop)
+      ? { ...step, effects: [...step.effects, "hurry"] }
+      : step;
+  };
   switch (state) {
     case "preparing":
       if (outcome.kind === "done" && record.stop === null) {
         return to("running", { prepare: outcome, marks: mark("started") });
       }
-      return to("collecting", { prepare: outcome });
+      if (outcome.kind === "lost") return to("releasing", { prepare: outcome });
+      return collect({ prepare: outcome });
     case "running":
-      return to("collecting", { run: outcome, marks: mark("finished"), endedMs: nowMs });
+      if (outcome.kind === "lost") return to("releasing", { run: outcome, endedMs: nowMs });
+      return collect({ run: outcome, marks: mark("finished"), endedMs: nowMs });
     case "collecting":
       return to("releasing", { collect: outcome, marks: mark("collected") });
     default:
@@ -154,10 +169,12 @@ function stepped(
   }
 }
 
+const hurry: readonly BuildEffect[] = ["hurry"];
+
 /** The first reason to stop stays; but what a person or the scheduler wants ends it in any case. */
 function stop(build: Build, why: Stop, nowMs: number, to: To): BuildStep {
   const { state, record } = build;
-  const wanted = why.kind === "cancelled" || why.kind === "superseded" || why.kind === "revoked";
+  const wanted = endsAnyway(why);
   if (record.stop !== null && !wanted) return { build, effects: [] };
   const rackToo: BuildEffect[] = wanted && record.lease !== null ? ["release-rack"] : [];
   switch (state) {
@@ -168,7 +185,7 @@ function stop(build: Build, why: Stop, nowMs: number, to: To): BuildStep {
     case "running":
       return { ...keep(build, { stop: why }), effects: ["abort", ...rackToo] };
     case "collecting":
-      return { ...keep(build, { stop: why }), effects: rackToo };
+      return { ...keep(build, { stop: why }), effects: [...(wanted ? hurry : []), ...rackToo] };
     case "releasing":
       return keep(build, { stop: why });
     case "archiving":
@@ -179,14 +196,26 @@ function stop(build: Build, why: Stop, nowMs: number, to: To): BuildStep {
   }
 }
 
+/** A person, the scheduler or an operator wants the build ended. */
+function endsAnyway({ kind }: Stop): boolean {
+  return kind === "cancelled" || kind === "superseded" || kind === "revoked";
+}
+
+/** What a stop asked for before the restart; the step that is taken up knows nothing of it. */
+function stopAgain({ state, record }: Build): BuildEffect[] {
+  if (record.stop === null) return [];
+  if (state === "preparing" || state === "running") return ["abort"];
+  return state === "collecting" && endsAnyway(record.stop) ? ["hurry"] : [];
+}
+
 function released(
   record: BuildRecord,
-  more: readonly Interruption[],
+  event: Extract<BuildEvent, { kind: "released" }>,
   nowMs: number,
 ): Partial<BuildRecord> {
-  const interruptions = union(record, more);
+  const interruptions = union(record, event.interruptions);
   const noop = record.facts.job.node === null;
-  const verdict = classify({ ...record, interruptions, noop });
+  const verdict = classify({ ...record, interruptions, nodeLost: event.nodeLost, noop });
   const marks = record.marks.map((mark) =>
     mark.step === "finished" ? { ...mark, detail: verdict.result } : mark,
   );
@@ -196,6 +225,7 @@ function released(
     marks,
     result: verdict.result,
     rackFault: verdict.rackFault,
+    restart: verdict.restart,
     errorDetail: verdict.detail,
     endedMs: record.endedMs ?? nowMs,
   };

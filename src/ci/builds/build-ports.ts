@@ -21,6 +21,8 @@ export type ItemChange = {
 /** All that is fixed when a build is made. */
 export type BuildFacts = {
   readonly id: string;
+  /** Its item in the queue; absent in rows of 0.1, where the buildset has the same id. */
+  readonly item?: string;
   readonly buildset: string;
   readonly tenant: string;
   readonly pipeline: string;
@@ -57,6 +59,11 @@ export type NodePool = {
   ready(label: string): readonly ReadyNode[];
   /** How many builds wait for nodes of each label now: the pool launches for them (N-1, N-3). */
   demand(waiting: ReadonlyMap<string, number>): void;
+  /**
+   * Why an assigned node went by its host's new beginning, or its host is away; undefined: it is
+   * there, or went by something else.
+   */
+  lost(nodeId: string): Promise<string | undefined>;
   /** Durable, at once: ready → in-use (I2). Throws `conflict` if it is no longer free. */
   assign(nodeId: string, buildId: string): Promise<ReadyNode>;
   /** used → deleting; single use (N-5). Content when it is gone. */
@@ -81,6 +88,11 @@ export type ExecutorJob = {
   readonly facts: BuildFacts;
   readonly node: ReadyNode;
   readonly lease: HeldLease | null;
+  /**
+   * The step may have begun in an earlier life of the server: take it up where it is, or say
+   * `lost`. Steps are known by (build, phase, attempt); asked for twice they run once.
+   */
+  readonly resumed: boolean;
 };
 
 /** How a step on the node ended; `unreachable` is never the job's fault (X-3a). */
@@ -91,7 +103,12 @@ export type StepOutcome =
   | { readonly kind: "timed-out"; readonly phase: "pre" | "run" | "post" }
   | { readonly kind: "unreachable"; readonly detail: string }
   | { readonly kind: "disk-full"; readonly detail: string }
-  | { readonly kind: "aborted" };
+  | { readonly kind: "aborted" }
+  /**
+   * Nobody can say how it ended: the executor began anew, or failed itself. Nobody's fault; the
+   * build is tried again and no attempt is used.
+   */
+  | { readonly kind: "lost"; readonly detail: string };
 
 export type Executor = {
   /** Setup (60 s), workspace, environment, keys (X-3, V, EV). */

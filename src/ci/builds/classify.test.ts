@@ -20,6 +20,7 @@ const good: Ending = {
   run: exit("run", 0),
   collect: done,
   interruptions: [],
+  nodeLost: null,
   noop: false,
 };
 

@@ -15,6 +15,8 @@ export type Ending = {
   readonly run: StepOutcome | null;
   readonly collect: StepOutcome | null;
   readonly interruptions: readonly Interruption[];
+  /** Why the node went, where its host began anew or is away. */
+  readonly nodeLost: string | null;
   /** A job that needs no node (J-4). */
   readonly noop: boolean;
 };
@@ -23,6 +25,8 @@ export type Verdict = {
   readonly result: BuildResult;
   /** A class of F-1: the rack's or the operator's doing, not the author's (F-1a). */
   readonly rackFault: boolean;
+  /** A program or machine of ours was restarted: nobody's fault, and no attempt is used. */
+  readonly restart: boolean;
   readonly detail: string | null;
 };
 
@@ -30,17 +34,35 @@ export function classify(ending: Ending): Verdict {
   if (ending.noop && ending.stop === null) return plain("SUCCESS", null);
   const stopped = ending.stop && byStop(ending.stop, ending);
   if (stopped) return stopped;
+  const lost = lostStep(ending);
+  if (lost !== undefined) return restarted(lost);
   const unreachable = [ending.prepare, ending.run, ending.collect].find(
     (step) => step?.kind === "unreachable",
   );
   if (unreachable?.kind === "unreachable") {
+    if (ending.nodeLost !== null) return restarted(`the node was lost: ${ending.nodeLost}`);
     return plain("RETRY", `the node could not be reached: ${unreachable.detail}`);
   }
   const own = byJob(ending);
   if (own.result === "SUCCESS" || !interruptible.has(own.result)) return own;
   if (ending.interruptions.length === 0) return own;
   const seen = ending.interruptions.map((interruption) => interruption.text).join("; ");
-  return { result: "RETRY", rackFault: true, detail: `the rack was interrupted: ${seen}` };
+  return {
+    result: "RETRY",
+    rackFault: true,
+    restart: ending.interruptions.every(({ code }) => restartCodes.has(code)),
+    detail: `the rack was interrupted: ${seen}`,
+  };
+}
+
+/** Interruptions by a restart of the host's agent, not by a fault of the rack. */
+const restartCodes: ReadonlySet<string> = new Set(["agent-restarted", "agent-stalled"]);
+
+/** A step that nobody can tell the end of; after a run that failed, the run's word stands. */
+function lostStep({ prepare, run, collect }: Ending): string | undefined {
+  if (prepare?.kind === "lost") return prepare.detail;
+  if (run?.kind === "lost") return run.detail;
+  return collect?.kind === "lost" && succeeded(run) ? collect.detail : undefined;
 }
 
 /** What a fault of the rack can look like to the job. */
@@ -57,20 +79,25 @@ function byStop(stop: Stop, ending: Ending): Verdict | undefined {
     case "superseded":
       return plain("CANCELED", stop.why);
     case "revoked":
-      return { result: "ABORTED", rackFault: true, detail: "an operator revoked the lease" };
+      return {
+        ...plain("ABORTED", null),
+        rackFault: true,
+        detail: "an operator revoked the lease",
+      };
     case "rack-lost":
-    case "lease-over":
       // The main phase had succeeded before: what came later is shown, no more (F-1).
       if (succeeded(ending.run)) return undefined;
-      return stop.kind === "rack-lost"
-        ? { result: "TE_LOST", rackFault: true, detail: stop.why }
-        : { result: "RETRY", rackFault: true, detail: stop.why };
+      return { ...plain("TE_LOST", stop.why), rackFault: true };
+    case "lease-over":
+      // An expiry never changes what the run has ended with (T-1).
+      if (hasEnded(ending.run)) return undefined;
+      return { ...plain("RETRY", stop.why), rackFault: true };
     case "rack-unavailable":
-      return { result: "TE_UNAVAILABLE", rackFault: true, detail: stop.why };
+      return { ...plain("TE_UNAVAILABLE", stop.why), rackFault: true };
     case "node-failure":
       return plain("NODE_FAILURE", stop.why);
     case "restarted":
-      return plain("RETRY", "the server was restarted while the build ran");
+      return restarted("the server was restarted while the build ran");
     default:
       return assertNever(stop, "stop");
   }
@@ -112,6 +139,15 @@ function succeeded(run: StepOutcome | null): boolean {
   return run?.kind === "done" || (run?.kind === "exited" && run.exitCode === 0);
 }
 
+/** The run came to an end of its own, whatever it was. */
+function hasEnded(run: StepOutcome | null): boolean {
+  return ["done", "exited", "timed-out", "disk-full"].includes(run?.kind ?? "none");
+}
+
 function plain(result: BuildResult, detail: string | null): Verdict {
-  return { result, rackFault: false, detail };
+  return { result, rackFault: false, restart: false, detail };
+}
+
+function restarted(detail: string): Verdict {
+  return { ...plain("RETRY", detail), restart: true };
 }

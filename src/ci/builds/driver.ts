@@ -4,16 +4,18 @@
  * takes up every build that is not over and does its state's work again. What a result means for
  * the change is the pipeline's; how a step is done the executor's, node pool's, archive's.
  */
-import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import { present } from "../../base/assert.ts";
-import { retry } from "../../base/retry.ts";
+import { untilDone } from "../../base/retry.ts";
 import type { Tx } from "../../store/store.ts";
 import { openAcquisition } from "./acquisition.ts";
 import { stepBuild } from "./build-life.ts";
 import type { BuildEffect, BuildEvent } from "./build-life.ts";
 import type { ExecutorJob, ReadyNode, StepOutcome } from "./build-ports.ts";
+import { openCompletion } from "./completion.ts";
 import type { DriverOptions, Live } from "./live.ts";
+import { stepLimitMs, stepOnNode } from "./node-steps.ts";
+import type { NodeStep } from "./node-steps.ts";
 import { openRackSide } from "./rack-side.ts";
 import { buildLife } from "./record.ts";
 import type { Build, BuildRecord, Mark, Stop } from "./record.ts";
@@ -24,10 +26,10 @@ export type BuildDriver = ReturnType<typeof openBuildDriver>;
 export function openBuildDriver(options: DriverOptions) {
   const { store, clock, log, scope, nodePool, executor, archive } = options;
   const lives = new Map<string, Live>();
-  const recent = new Map<string, string>();
   /** One after another: each is made from the row before it. */
   let notes: Promise<void> = Promise.resolve();
   const acquisition = openAcquisition(options);
+  const completion = openCompletion({ ...options, note });
   const rackSide = openRackSide(options, { post, acquisition, returnNode });
 
   /** Handles an event of a build after those before it; resolves when it is recorded. */
@@ -44,13 +46,19 @@ export function openBuildDriver(options: DriverOptions) {
     const before = live.build;
     const step = stepBuild(before, event, clock.wallMs());
     if (step.build !== before) {
-      await store.transaction((tx) => append(tx, before.state, event.kind, step.build));
+      await durably((tx) => append(tx, before.state, event.kind, step.build));
       live.build = step.build;
       options.onStep(step.build, event.kind);
     }
     if (step.build.state !== "acquiring") acquisition.leave(live.id);
     for (const effect of step.effects) perform(live, effect);
   }
+
+  /** Records, however long the store is away: until then nothing follows from the step. */
+  const durably = (work: (tx: Tx) => Promise<unknown>): Promise<void> =>
+    insist(scope.signal, "recording builds", async () => {
+      await store.transaction(work);
+    });
 
   function append(tx: Tx, from: Build["state"] | null, event: string, build: Build) {
     const { state: to, record: body } = build;
@@ -84,31 +92,29 @@ export function openBuildDriver(options: DriverOptions) {
       ask: rackSide.ask,
       acquire: rackSide.acquire,
       prepare: (live, signal) =>
-        onNode(live, signal, async (job) => {
-          await archive.begin(live.build.record.facts);
-          return executor.prepare(job, cutBy(live, signal));
-        }),
-      run: (live, signal) => onNode(live, signal, (job) => executor.run(job, cutBy(live, signal))),
+        onNode(live, "prepare", cutBy(live, signal), (job, stop) => executor.prepare(job, stop)),
+      run: (live, signal) =>
+        onNode(live, "run", cutBy(live, signal), (job, stop) => executor.run(job, stop)),
       collect: async (live, signal) => {
         const { record } = live.build;
-        await rackSide.recover(live);
         const after = record.run ?? record.prepare ?? { kind: "aborted" };
         const how: StepOutcome = record.stop ? { kind: "aborted" } : after;
-        await onNode(live, signal, async (job) => {
-          await archive.begin(record.facts);
-          return executor.collect(job, how, signal);
-        });
+        const cut = AbortSignal.any([live.hurry.signal, signal]);
+        await rackSide.prolong(live);
+        await onNode(live, "collect", cut, (job, stop) => executor.collect(job, how, stop));
       },
       release: async (live, signal) => {
         const { node, facts } = live.build.record;
         const interruptions = await rackSide.release(live, signal);
+        const asked = () => (node ? nodePool.lost(node.id) : Promise.resolve(undefined));
+        const nodeLost = (await insist(signal, "looking at nodes", asked)) ?? null;
         if (node) await returnNode(node);
-        await post(facts.id, { kind: "released", interruptions });
+        await post(facts.id, { kind: "released", interruptions, nodeLost });
       },
       archive: async (live, signal) => {
         const { record } = live.build;
         const { facts } = record;
-        const evidence = await insist(signal, "archive not finished", async () => {
+        const evidence = await insist(signal, "archiving builds", async () => {
           await archive.begin(facts);
           if (record.errorDetail) archive.say(facts.id, `${record.result}: ${record.errorDetail}`);
           const lease = record.rack && record.lease ? { id: record.lease } : null;
@@ -119,6 +125,11 @@ export function openBuildDriver(options: DriverOptions) {
         options.onEnded(live.build, evidence);
       },
       abort: (live) => Promise.resolve(live.abort.abort()),
+      hurry(live, signal) {
+        const timer = clock.after(limits.cancelledCollectMs, () => live.hurry.abort());
+        signal.addEventListener("abort", () => timer.cancel(), { once: true });
+        return Promise.resolve();
+      },
       "release-rack": (live) => rackSide.giveBack(live),
     };
 
@@ -126,36 +137,42 @@ export function openBuildDriver(options: DriverOptions) {
   const cutBy = (live: Live, signal: AbortSignal): AbortSignal =>
     AbortSignal.any([live.abort.signal, signal]);
 
-  /** One step of the executor; what it throws is an executor that died (F-0). */
+  /** One step of the executor, with its rack as it was before a restart. */
   async function onNode(
     live: Live,
-    signal: AbortSignal,
-    step: (job: ExecutorJob) => Promise<StepOutcome>,
+    step: NodeStep,
+    stop: AbortSignal,
+    act: (job: ExecutorJob, stop: AbortSignal) => Promise<StepOutcome>,
   ): Promise<void> {
     const { facts, node } = live.build.record;
-    const { state } = live.build;
-    const job = { facts, node: present(node, `node of build ${facts.id}`), lease: live.held };
-    const outcome = await step(job).catch((error: unknown): StepOutcome => {
-      if (!signal.aborted) log.warn({ build: facts.id, err: error }, `${state} broke off`);
-      return { kind: "unreachable", detail: describeError(error) };
-    });
-    if (signal.aborted) return;
+    const { resumed } = live;
+    const of = { build: facts.id, step, limitMs: stepLimitMs(step, facts) };
+    const outcome = await stepOnNode(
+      options,
+      of,
+      async (cut) => {
+        await insist(cut, "the archive", () => archive.begin(facts));
+        const there = await rackSide.recover(live, cut);
+        if (!there && step !== "collect") return { kind: "lost", detail: "its rack is gone" };
+        const job = { facts, node: present(node, `node of build ${facts.id}`), lease: live.held };
+        return act({ ...job, resumed }, cut);
+      },
+      stop,
+    );
+    if (scope.closed) return;
+    live.resumed = false;
     await post(facts.id, { kind: "stepped", outcome });
   }
 
   async function returnNode(node: ReadyNode): Promise<void> {
-    const what = `node ${node.id} not given back`;
-    await insist(scope.signal, what, () => nodePool.release(node.id));
+    await insist(scope.signal, "giving nodes back", () => nodePool.release(node.id));
     acquisition.nodeReturned(node.label);
   }
 
+  /** Every effect comes to its end: it is tried until it works, and alarms meanwhile. */
   function insist<T>(signal: AbortSignal, what: string, act: () => Promise<T>): Promise<T> {
-    const attempt = (): Promise<T> =>
-      act().catch((error: unknown) => {
-        if (!signal.aborted) log.warn({ detail: describeError(error) }, what);
-        throw error;
-      });
-    return retry(attempt, { tries: Number.MAX_SAFE_INTEGER, signal, firstMs: limits.pollMs });
+    const pauses = { firstMs: limits.pollMs, lastMs: limits.heartbeatMs };
+    return untilDone(what, act, { signal, troubles: options.troubles, ...pauses });
   }
 
   /** A moment for the time line: told by a host or of a report; the same one counts once. */
@@ -172,18 +189,16 @@ export function openBuildDriver(options: DriverOptions) {
     const over = { state: "reported", record: row.body } as const;
     const { build } = stepBuild(over, { kind: "noted", mark }, clock.wallMs());
     if (build === over) return;
-    await store.transaction((tx) => append(tx, "reported", "noted", build));
+    await durably((tx) => append(tx, "reported", "noted", build));
     options.onStep(build, "noted");
   }
 
-  /** What a build that is over had: a reset and a node's end come later. */
-  function remember({ facts, lease, node }: BuildRecord): void {
-    if (lease) recent.set(`lease ${lease}`, facts.id);
-    if (node) recent.set(`node ${node.id}`, facts.id);
-    for (const oldest of recent.keys()) {
-      if (recent.size <= limits.recentBuilds) break;
-      recent.delete(oldest);
-    }
+  /** Time lines that lack their last moments: a former life of the server did not hear them. */
+  async function rememberEnded(): Promise<void> {
+    const states = ["reported"];
+    const query = { states, limit: limits.timelineResume, newestFirst: true } as const;
+    const rows = await store.rows(buildLife, query);
+    for (const row of rows.toReversed()) completion.remember(row.body);
   }
 
   function adopt(build: Build): Live {
@@ -195,6 +210,8 @@ export function openBuildDriver(options: DriverOptions) {
       held: null,
       refused: null,
       abort: new AbortController(),
+      hurry: new AbortController(),
+      resumed: false,
       watching: null,
       tail: Promise.resolve(),
     };
@@ -219,7 +236,7 @@ export function openBuildDriver(options: DriverOptions) {
         const has = what === "lease" ? record.lease : (record.node?.id ?? null);
         if (has === id) return note(live.id, mark);
       }
-      const ended = recent.get(`${what} ${id}`);
+      const ended = completion.owner(what, id);
       if (ended !== undefined) await note(ended, mark);
     },
     /** The last step, in one transaction with what its buildset makes of it. */
@@ -232,12 +249,12 @@ export function openBuildDriver(options: DriverOptions) {
       const next = live.tail.then(async () => {
         const before = live.build;
         const { build } = stepBuild(before, { kind: "reported", evidence }, clock.wallMs());
-        await store.transaction(async (tx) => {
+        await durably(async (tx) => {
           await append(tx, before.state, "reported", build);
           await withIt(tx);
         });
         live.build = build;
-        remember(build.record);
+        completion.remember(build.record);
         lives.delete(id);
         live.watching?.abort();
         options.onStep(build, "reported");
@@ -253,8 +270,10 @@ export function openBuildDriver(options: DriverOptions) {
         const live = adopt({ state: row.state as Build["state"], record: row.body });
         const { node } = row.body;
         if (node) acquisition.nodeInUse(node.label);
+        live.resumed = true;
         await post(live.id, { kind: "restarted" });
       }
+      await rememberEnded();
       return new Set(rows.filter((row) => row.body.node !== null).map((row) => row.id));
     },
     live: (id: string): Build | undefined => lives.get(id)?.build,

@@ -4,11 +4,13 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Scope } from "../../base/scope.ts";
 import type { Evidence } from "../../model/build.ts";
 import type { LeaseView } from "../../model/lease.ts";
 import type { Store } from "../../store/store.ts";
 import type { Archive, Executor, HeldLease, NodePool } from "./build-ports.ts";
+import type { EndRecords } from "./completion.ts";
 import type { AskedRack, RackPort } from "./rack-port.ts";
 import type { Build } from "./record.ts";
 
@@ -23,6 +25,10 @@ export type Live = {
   refused: string | null;
   /** Cuts what runs on the node. */
   readonly abort: AbortController;
+  /** Cuts clean-up and collection of a build that is wanted no more. */
+  readonly hurry: AbortController;
+  /** The step on the node may have begun in an earlier life of the server. */
+  resumed: boolean;
   watching: AbortController | null;
   /** Events are handled in order behind this. */
   tail: Promise<void>;
@@ -37,6 +43,8 @@ export type DriverOptions = {
   readonly executor: Executor;
   readonly archive: Archive;
   readonly racks: RackPort;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
+  readonly ends: EndRecords;
   /** How long the fence of a given-back rack is waited for; by default as long as a host may be. */
   readonly fenceMs?: number;
   /** After each recorded step. */

@@ -42,7 +42,7 @@ export function pair(
   return pairs;
 }
 
-export function byPlace(left: Waiter, right: Waiter): number {
+export function byPlace(left: Pick<Waiter, "place">, right: Pick<Waiter, "place">): number {
   const a = left.place;
   const b = right.place;
   return a.precedence - b.precedence || a.enqueuedMs - b.enqueuedMs || a.index - b.index;

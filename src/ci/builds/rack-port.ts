@@ -20,6 +20,8 @@ export type RackPort = {
   watch(rack: AskedRack, signal: AbortSignal): AsyncIterable<LeaseView>;
   /** The TE data; the first call is the taking (L8). */
   data(rack: AskedRack): Promise<TestenvData>;
+  /** So much past the present deadline; throws where it may not be (L8). */
+  extend(rack: AskedRack, durationSeconds: number): Promise<LeaseView>;
   /** Content when it is over; gives how it reads then. */
   release(rack: AskedRack): Promise<LeaseView>;
   look(rack: AskedRack): Promise<LeaseView>;

@@ -5,11 +5,12 @@
  */
 import { describeError, isRackyardError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
-import { backoffMs, retry } from "../../base/retry.ts";
-import { pause, until } from "../../base/wait.ts";
+import { backoffMs, untilDone } from "../../base/retry.ts";
+import { pause } from "../../base/wait.ts";
 import type { Interruption, LeaseRequestInput, LeaseView } from "../../model/lease.ts";
-import { leaseSeconds } from "../../model/job-duration.ts";
+import { collectingMs, leaseSeconds } from "../../model/job-duration.ts";
 import { isoTime } from "../../base/clock.ts";
+import { openAskLine } from "./ask-line.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { BuildEvent } from "./build-life.ts";
 import type { ReadyNode } from "./build-ports.ts";
@@ -24,12 +25,11 @@ type Driver = {
   readonly returnNode: (node: ReadyNode) => Promise<void>;
 };
 
-/** A broker that is away comes back; only the server's end stops the trying. */
-const forever = { tries: Number.MAX_SAFE_INTEGER, lastMs: limits.heartbeatMs } as const;
-
 export function openRackSide(options: DriverOptions, driver: Driver) {
   const { racks, clock, log, scope } = options;
   const { post, acquisition } = driver;
+
+  const line = openAskLine();
 
   /** waiting: takes a place in the broker's queue; a job without a rack needs none. */
   async function ask(live: Live, signal: AbortSignal): Promise<void> {
@@ -38,7 +38,8 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     const patienceEndsMs = clock.monoMs() + limits.hostGraceMs;
     for (let failures = 1; live.build.state === "waiting"; failures++) {
       try {
-        const asked = await racks.ask(rackRequest(record), rackKey(record));
+        const asked = await line.turn(record.place, signal, () => askFirst(live, signal));
+        if (asked === undefined) return; // stopped in between
         if (live.build.state !== "waiting") return await release(asked);
         live.refused = null;
         follow(live, asked);
@@ -63,6 +64,21 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     }
   }
 
+  /** First in line: where the broker takes no more for now, it waits, and all behind it. */
+  async function askFirst(live: Live, signal: AbortSignal): Promise<AskedRack | undefined> {
+    const { record } = live.build;
+    while (live.build.state === "waiting") {
+      try {
+        return await racks.ask(rackRequest(record), rackKey(record));
+      } catch (error) {
+        if (!isRackyardError(error, "too-many")) throw error;
+        live.refused = error.message;
+        await pause(limits.pollMs, signal);
+      }
+    }
+    return undefined;
+  }
+
   /** acquiring: stands in line for a node, and for the grant. */
   async function acquire(live: Live, signal: AbortSignal): Promise<void> {
     const { record } = live.build;
@@ -70,17 +86,15 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     if (record.lease !== null && live.asked === null) {
       // After a restart: the same key is the same lease. One that was granted meanwhile was
       // granted for the address of a node that nobody remembers: it cannot be held back.
-      const asked = await retry(() => racks.ask(rackRequest(record), rackKey(record)), {
-        ...forever,
-        signal,
-      });
-      const still = await racks.offer(asked, false, []).then(
+      const asked = await again(record, signal);
+      if (asked === undefined) return lostPlace(live, "the broker refuses it now");
+      const still = await persist(signal, () => racks.offer(asked, false, [])).then(
         (view) => view.state === "waiting",
         () => false,
       );
       signal.throwIfAborted();
       if (!still) {
-        await retry(() => release(asked), { ...forever, signal });
+        await persist(signal, () => release(asked));
         return post(live.id, { kind: "place-lost", why: "the server was restarted" });
       }
       follow(live, asked);
@@ -196,18 +210,69 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     }
   }
 
-  /** collecting after a restart: the same lease again, if it still is. */
-  async function recover(live: Live): Promise<void> {
+  /** The key's lease once more; undefined where the broker refuses it for good. */
+  function again(record: BuildRecord, signal: AbortSignal): Promise<AskedRack | undefined> {
+    return persist(signal, () => racks.ask(rackRequest(record), rackKey(record))).catch(
+      (error: unknown) => {
+        signal.throwIfAborted();
+        log.warn({ build: record.facts.id, detail: describeError(error) }, "lease refused");
+        return undefined;
+      },
+    );
+  }
+
+  /**
+   * After a restart, before a step goes on: the same lease and its TE data again. False: the
+   * build had a rack and has it no more. A host that starts anew beside us gets its time.
+   */
+  async function recover(live: Live, signal: AbortSignal): Promise<boolean> {
     const { record } = live.build;
-    if (live.held || !record.rack || !record.lease || record.stop) return;
+    if (live.held || !record.rack || !record.lease) return true;
+    if (record.stop) return false;
+    const patience = AbortSignal.any([
+      signal,
+      AbortSignal.timeout(limits.hostGraceMs + limits.hostSuspectMs),
+    ]);
     try {
-      const asked = await racks.ask(rackRequest(record), rackKey(record));
-      if (asked.id !== record.lease) return await release(asked);
-      follow(live, asked);
-      live.held = { id: asked.id, ...record.rack, data: await racks.data(asked) };
+      const asked = await persist(patience, () => racks.ask(rackRequest(record), rackKey(record)));
+      if (asked.id !== record.lease) {
+        await persist(patience, () => release(asked));
+        return false;
+      }
+      if (live.asked === null) follow(live, asked);
+      const data = await persist(patience, () => racks.data(asked));
+      live.held = { id: asked.id, ...record.rack, data };
+      return true;
     } catch (error) {
       log.warn({ build: live.id, detail: describeError(error) }, "rack not found again");
+      return false;
     }
+  }
+
+  /** T-1: collecting may take longer than the deadline leaves; a refusal leaves it as it is. */
+  async function prolong(live: Live): Promise<void> {
+    const { asked } = live;
+    if (!asked || live.build.record.stop) return;
+    try {
+      const { expiresAt } = live.view ?? (await racks.look(asked));
+      if (expiresAt === undefined) return;
+      const leftMs = Date.parse(expiresAt) - clock.wallMs();
+      const missingMs = collectingMs(live.build.record.facts.job, limits) - leftMs;
+      if (missingMs > 0) await racks.extend(asked, Math.ceil(missingMs / 1_000));
+    } catch (error) {
+      log.info({ build: live.id, detail: describeError(error) }, "lease not extended");
+    }
+  }
+
+  /** What a broker that is away, or a host that starts, does not answer is asked again. */
+  function persist<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+    return untilDone("the broker", act, {
+      signal,
+      troubles: options.troubles,
+      firstMs: limits.pollMs,
+      lastMs: limits.heartbeatMs,
+      worth: (error) => !isRefusal(error),
+    });
   }
 
   /** Once more is no harm: a lease that is over, or forgotten, is over. */
@@ -231,34 +296,61 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
   async function releaseRack(live: Live, signal: AbortSignal): Promise<readonly Interruption[]> {
     const { record } = live.build;
     if (record.lease === null) return [];
-    const asked = await retry(
-      async () => {
-        live.asked ??= await racks.ask(rackRequest(record), rackKey(record));
-        await release(live.asked);
-        return live.asked;
-      },
-      { ...forever, signal },
-    );
+    live.asked ??= (await again(record, signal)) ?? null;
+    const { asked } = live;
+    if (asked === null) return [];
+    await persist(signal, () => release(asked)).catch((error: unknown) => {
+      signal.throwIfAborted();
+      log.warn({ lease: asked.id, detail: describeError(error) }, "lease not released");
+    });
     if (record.rack === null) return [];
-    let last: LeaseView | undefined;
-    const ended = async (): Promise<boolean> => {
-      last = await racks.look(asked);
-      return last.state === "ended";
-    };
-    const timeoutMs = options.fenceMs ?? limits.hostSuspectMs + limits.heartbeatMs;
-    const wait = { timeoutMs, signal, what: "the fence" };
-    const fenced = await until(ended, wait).catch(() => false);
-    signal.throwIfAborted();
+    const last = await fenced(asked, signal);
     live.watching?.abort();
-    const told = last?.interruptions ?? [];
-    if (fenced) return told;
-    const text = `the host did not confirm the end of the lease within ${timeoutMs / 1_000} s`;
+    if (!last || last.state === "ended") return last?.interruptions ?? [];
+    const seconds = fenceMs / 1_000;
+    const text = `the host did not confirm the end of the lease within ${seconds} s`;
     const silent = { code: "host-silent", text, te: record.rack.te };
-    return [...told, { at: isoTime(clock.wallMs()), ...silent }];
+    return [...last.interruptions, { at: isoTime(clock.wallMs()), ...silent }];
   }
 
-  return { ask, acquire, recover, giveBack, release: releaseRack };
+  const fenceMs = options.fenceMs ?? limits.hostSuspectMs + limits.heartbeatMs;
+
+  /**
+   * The lease when it has ended, or as it reads after the limit, which counts from the first
+   * answer; undefined: the broker does not know it any more, so it is over.
+   */
+  async function fenced(asked: AskedRack, signal: AbortSignal): Promise<LeaseView | undefined> {
+    let sinceMs: number | undefined;
+    for (;;) {
+      const view = await persist(signal, () => racks.look(asked)).catch((error: unknown) => {
+        signal.throwIfAborted();
+        log.warn({ lease: asked.id, detail: describeError(error) }, "lease not looked at");
+        return undefined;
+      });
+      if (view === undefined) return undefined;
+      sinceMs ??= clock.monoMs();
+      if (view.state === "ended" || clock.monoMs() - sinceMs > fenceMs) return view;
+      await pause(limits.pollMs, signal);
+    }
+  }
+
+  return { ask, acquire, recover, prolong, giveBack, release: releaseRack };
 }
+
+/** Refusals that no waiting mends. */
+function isRefusal(error: unknown): boolean {
+  return isRackyardError(error) && !passing.has(error.code);
+}
+
+const passing: ReadonlySet<string> = new Set([
+  "unavailable",
+  "not-running",
+  "timed-out",
+  "too-many",
+  "host-gone",
+  "internal",
+  "no-space",
+]);
 
 function isOver(view: LeaseView): boolean {
   return view.state === "ending" || view.state === "ended";

@@ -56,6 +56,8 @@ export type BuildRecord = {
   readonly stop: Stop | null;
   readonly result: BuildResult | null;
   readonly rackFault: boolean;
+  /** No attempt is used: a restart of ours ended it. Absent in rows of 0.1. */
+  readonly restart?: boolean;
   readonly errorDetail: string | null;
   readonly interruptions: readonly Interruption[];
   readonly evidence: readonly Evidence[];

@@ -85,10 +85,13 @@ export function openExecutor(options: ExecutorOptions): Executor & AsyncDisposab
 
   return {
     prepare: async (job, signal) =>
-      prepareOn(await connectionOf(job), job, signal, options).catch((error: unknown) =>
-        signal.aborted ? { kind: "aborted" } : Promise.reject(error as Error),
-      ),
-    run: async (job, signal) => runOn(await connectionOf(job), job, signal, options),
+      job.resumed
+        ? forgotten
+        : prepareOn(await connectionOf(job), job, signal, options).catch((error: unknown) =>
+            signal.aborted ? { kind: "aborted" } : Promise.reject(error as Error),
+          ),
+    run: async (job, signal) =>
+      job.resumed ? forgotten : runOn(await connectionOf(job), job, signal, options),
     collect,
     pids: (buildId) => connections.get(buildId)?.pids() ?? [],
     async [Symbol.asyncDispose]() {
@@ -97,6 +100,12 @@ export function openExecutor(options: ExecutorOptions): Executor & AsyncDisposab
     },
   };
 }
+
+/** Connections live in this process: what an earlier life began, nobody can take up. */
+const forgotten: StepOutcome = {
+  kind: "lost",
+  detail: "the server was restarted while the build ran",
+};
 
 /** Setup within 60 s, then workspace and files in one script. */
 async function prepareOn(

@@ -15,6 +15,7 @@ const repo = {
   branches: { master: commit },
 };
 const job: ExecutorJob = {
+  resumed: false,
   node: {
     id: "0f0f0f0f-1111-4222-8333-444444444444",
     label: "worker",

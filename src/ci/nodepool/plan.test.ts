@@ -7,6 +7,7 @@ import type { NodeFact, PoolFacts, ProviderFact } from "./plan.ts";
 const here: ProviderFact = {
   name: "here",
   connected: true,
+  there: true,
   labels: ["worker"],
   maxNodes: 2,
   images: new Map([["debian", "r1"]]),
@@ -85,4 +86,56 @@ test("N-3 whatever the nodes, never over a provider's limit", () => {
       expect(launches === 0 || launches + alive <= here.maxNodes).toBe(true);
     }),
   );
+});
+
+const other = { name: "other", image: "debian", minReady: 0 };
+const two: PoolFacts = {
+  ...idle,
+  labels: [...idle.labels, other],
+  providers: [{ ...here, labels: ["worker", "other"] }],
+};
+
+test("N-3 an idle node gives its place where another label's builds wait at the limit", () => {
+  const full = { ...two, nodes: [node("ready", 1), node("ready", 2)] };
+  expect(planPool(full)).toEqual([]);
+  const waiting = { ...full, demand: new Map([["other", 2]]) };
+  expect(planPool(waiting).map((action) => action.kind)).toEqual(["delete", "delete"]);
+  const one = planPool({ ...full, demand: new Map([["other", 1]]) });
+  expect(one).toMatchObject([{ kind: "delete", node: "ready-2" }]);
+});
+
+test("N-3 what is going already gives its place: no second idle node goes for the same build", () => {
+  const going = { ...two, nodes: [node("ready", 1), node("deleting", 2)] };
+  expect(planPool({ ...going, demand: new Map([["other", 1]]) })).toEqual([]);
+});
+
+test("N-3 a node that builds of its own label wait for stays", () => {
+  const demand = new Map([
+    ["worker", 2],
+    ["other", 1],
+  ]);
+  expect(planPool({ ...two, nodes: [node("ready", 1), node("ready", 2)], demand })).toEqual([]);
+});
+
+test("N-3 the place of an idle node goes to who waits, not back to min-ready of its own label", () => {
+  const demand = new Map([["other", 1]]);
+  const freed = { ...two, nodes: [node("ready", 1)], demand };
+  expect(planPool(freed)).toEqual([{ kind: "launch", provider: "here", label: "other" }]);
+});
+
+test("a label that is gone: its launches under way give their places at once", () => {
+  const gone = { ...idle, labels: [other], providers: [{ ...here, labels: ["other"] }] };
+  const nodes = [node("building"), node("requested", 3), node("ready", 4)];
+  const kinds = planPool({ ...gone, nodes }).map((action) => action.kind);
+  expect(kinds).toEqual(["delete", "delete", "delete"]);
+});
+
+test("nodes of a lost host count as there no more: another host makes new ones", () => {
+  const away = { ...here, name: "away", connected: false, there: true };
+  const nodes = [{ ...node("ready"), provider: "away" }];
+  expect(planPool({ ...idle, providers: [here, away], nodes })).toEqual([]);
+  const lost = { ...away, there: false };
+  expect(planPool({ ...idle, providers: [here, lost], nodes })).toEqual([
+    { kind: "launch", provider: "here", label: "worker" },
+  ]);
 });

@@ -21,6 +21,8 @@ export type LabelFact = {
 export type ProviderFact = {
   readonly name: string;
   readonly connected: boolean;
+  /** Its nodes count as there: it is connected, or away for a moment. */
+  readonly there: boolean;
   readonly labels: readonly string[];
   readonly maxNodes: number;
   /** Images it has, name → digest of the recipe they were built from. */
@@ -69,6 +71,12 @@ function cleanUp(facts: PoolFacts): PoolAction[] {
   const known = new Set(facts.labels.map((label) => label.name));
   return facts.nodes.flatMap((node): PoolAction[] => {
     const launching = node.state === "requested" || node.state === "building";
+    // A launch under way for a label that is gone gives its place back at once.
+    if ((launching || node.state === "ready") && !known.has(node.label)) {
+      return [
+        { kind: "delete", node: node.id, why: `label ${node.label} is no longer configured` },
+      ];
+    }
     if (launching && facts.nowMs - node.createdMs > facts.launchLimitMs) {
       return [{ kind: "fail", node: node.id, why: "the launch took too long" }];
     }
@@ -76,11 +84,6 @@ function cleanUp(facts: PoolFacts): PoolAction[] {
       return [{ kind: "delete", node: node.id, why: "its launch failed" }];
     }
     if (node.state === "used") return [{ kind: "delete", node: node.id, why: "single use (N-5)" }];
-    if (node.state === "ready" && !known.has(node.label)) {
-      return [
-        { kind: "delete", node: node.id, why: `label ${node.label} is no longer configured` },
-      ];
-    }
     return [];
   });
 }
@@ -102,33 +105,81 @@ function images(facts: PoolFacts): PoolAction[] {
   });
 }
 
-/** Enough nodes for who waits, and `minReady` beyond nobody; never over a provider's limit. */
+/**
+ * Enough nodes for who waits, and `minReady` beyond nobody; never over a provider's limit. Where
+ * a label's builds wait and the limit is reached, an idle node of another label gives its place.
+ */
 function launches(facts: PoolFacts): PoolAction[] {
   const actions: PoolAction[] = [];
   const used = new Map<string, number>();
   for (const node of facts.nodes) {
     if (alive.has(node.state)) used.set(node.provider, (used.get(node.provider) ?? 0) + 1);
   }
-  for (const label of facts.labels) {
+  const there = new Set(facts.providers.filter((one) => one.there).map((one) => one.name));
+  const counted = facts.nodes.filter((one) => coming.has(one.state) && there.has(one.provider));
+  const idle = idleNodes(facts, counted);
+  const have = (label: string): number => counted.filter((one) => one.label === label).length;
+  const byNeed = facts.labels.toSorted((x, y) => need(facts, y, have) - need(facts, x, have));
+  for (const label of byNeed) {
     if ((facts.retryAtMs.get(label.name) ?? 0) > facts.nowMs) continue;
-    const have = facts.nodes.filter((n) => n.label === label.name && coming.has(n.state)).length;
+    const waiting = (facts.demand.get(label.name) ?? 0) - have(label.name);
     const want = Math.max(label.minReady, facts.demand.get(label.name) ?? 0);
-    for (let missing = want - have; missing > 0; missing--) {
-      const provider = facts.providers
-        .filter(
-          (p) =>
-            p.connected &&
-            p.labels.includes(label.name) &&
-            p.images.has(label.image) &&
-            (used.get(p.name) ?? 0) < p.maxNodes,
-        )
+    for (let made = 0; made < want - have(label.name); made++) {
+      const able = facts.providers.filter(
+        (one) => one.connected && one.labels.includes(label.name) && one.images.has(label.image),
+      );
+      const provider = able
+        .filter((one) => (used.get(one.name) ?? 0) < one.maxNodes)
         .sort((x, y) => share(used, x) - share(used, y))[0];
-      if (!provider) break;
-      used.set(provider.name, (used.get(provider.name) ?? 0) + 1);
-      actions.push({ kind: "launch", provider: provider.name, label: label.name });
+      if (provider) {
+        used.set(provider.name, (used.get(provider.name) ?? 0) + 1);
+        actions.push({ kind: "launch", provider: provider.name, label: label.name });
+        continue;
+      }
+      // One that is being deleted gives its place soon: no second one for it.
+      const coming = deletingOn(facts, able) - made;
+      const place = made < waiting && coming <= 0 ? takeIdle(idle, label.name, able) : undefined;
+      if (!place) break;
+      const why = `idle, and builds wait for label ${label.name}`;
+      actions.push({ kind: "delete", node: place.id, why });
     }
   }
   return actions;
+}
+
+/** How many builds wait for a node of it that is not even coming: those labels first. */
+function need(facts: PoolFacts, label: LabelFact, have: (label: string) => number): number {
+  return Math.max(0, (facts.demand.get(label.name) ?? 0) - have(label.name));
+}
+
+/** Ready nodes beyond what their own label's builds wait for, the newest first. */
+function idleNodes(facts: PoolFacts, counted: readonly NodeFact[]): NodeFact[] {
+  return facts.labels.flatMap((label) => {
+    const own = counted.filter((node) => node.label === label.name);
+    const ready = own
+      .filter((node) => node.state === "ready")
+      .toSorted((x, y) => y.createdMs - x.createdMs);
+    const spare = own.length - (facts.demand.get(label.name) ?? 0);
+    return ready.slice(0, Math.max(0, spare));
+  });
+}
+
+function takeIdle(
+  idle: NodeFact[],
+  label: string,
+  able: readonly ProviderFact[],
+): NodeFact | undefined {
+  const at = idle.findIndex(
+    (node) => node.label !== label && able.some((one) => one.name === node.provider),
+  );
+  return at < 0 ? undefined : idle.splice(at, 1)[0];
+}
+
+function deletingOn(facts: PoolFacts, able: readonly ProviderFact[]): number {
+  const going: readonly NodeState[] = ["used", "deleting"];
+  return facts.nodes.filter(
+    (node) => going.includes(node.state) && able.some((one) => one.name === node.provider),
+  ).length;
 }
 
 /** The provider with the lowest use of its limit first (N-1). */

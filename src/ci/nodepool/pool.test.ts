@@ -5,6 +5,10 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../base/clock.ts";
 import { silentLog } from "../../base/log.ts";
 import { systemRandom } from "../../base/random.ts";
+import { openTroubles } from "../../base/troubles.ts";
+import type { Troubles } from "../../base/troubles.ts";
+import { hostStartedAnew } from "../../model/node.ts";
+import { failing } from "../../../test/samples/failing-store.ts";
 import { openScope } from "../../base/scope.ts";
 import type { Scope } from "../../base/scope.ts";
 import { until } from "../../base/wait.ts";
@@ -35,16 +39,20 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-async function openPool(): Promise<NodePoolEdge> {
+async function openPool(
+  kept: Store = store,
+  troubles: Pick<Troubles, "begin" | "end"> = { begin: () => undefined, end: () => undefined },
+): Promise<NodePoolEdge> {
   scope = openScope((name, error) => {
     throw new Error(name, { cause: error });
   });
   return openNodePool({
-    store,
+    store: kept,
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
     scope,
+    troubles,
     config: configSchema.parse({}).nodes,
     recipeDirectory: () => directory,
     authorizedKey: "ssh-ed25519 AAAA test",
@@ -55,6 +63,7 @@ async function openPool(): Promise<NodePoolEdge> {
 
 const hello = (changes: Partial<Hello> = {}): Hello => sampleHello({ hostId: HOST, ...changes });
 
+const builtImage = { name: "debian-12", recipe: "", digest: "d1", sizeBytes: 1, builtAt: "" };
 const sentOf = <K extends ToHost["kind"]>(kind: K) =>
   sent.filter((message): message is Extract<ToHost, { kind: K }> => message.kind === kind);
 const soon = (what: string, condition: () => unknown) =>
@@ -188,4 +197,72 @@ test("surface.md §2 a recipe that is not there is refused, and the old configur
   await expect(pool.reconfigure(nodes)).rejects.toMatchObject({ code: "bad-config" });
   expect(pool.images()).toEqual(before);
   expect(pool.why("worker")).not.toContain("no label");
+});
+
+test("N-4 a host that begins anew under launches is no failed launch, however often", async () => {
+  const pool = await openPool();
+  await pool.onHello(hello({ images: [builtImage] }));
+  for (let n = 1; n < 7; n++) {
+    await soon("a launch", () => sentOf("node-create").length >= n);
+    const { id } = sentOf("node-create").at(-1)!;
+    // As one that was restarted with its machine says it: the node is there, failed.
+    if (n % 2) await pool.onMessage(HOST, { kind: "node-failed", id, reason: hostStartedAnew });
+    await pool.onHello(hello({ sessionNumber: n + 1, images: [builtImage] }));
+    pool.onConnected(HOST);
+    expect(pool.failure("worker")).toBeUndefined();
+  }
+}, 20_000);
+
+test("N-4 a host that begins anew under every launch is told after so many", async () => {
+  const pool = await openPool();
+  await pool.onHello(hello({ images: [builtImage] }));
+  for (let n = 1; n < 30 && pool.failure("worker") === undefined; n++) {
+    await soon("a launch", () => sentOf("node-create").length >= n);
+    await pool.onHello(hello({ sessionNumber: n + 1, images: [builtImage] }));
+  }
+  expect(pool.failure("worker")).toMatch(/^its host was started anew \d+ times$/);
+}, 20_000);
+
+test("a node in use that its host's new beginning took is lost; one that broke is not", async () => {
+  const { pool, node } = await poolWithNode();
+  await pool.assign(node, "b1");
+  expect(await pool.lost(node)).toBeUndefined();
+  pool.onDisconnected(HOST);
+  expect(await pool.lost(node)).toBe("its host here does not answer");
+  await pool.onHello(hello({ sessionNumber: 2, images: [builtImage] }));
+  expect(await pool.lost(node)).toBe("the host does not have it any more");
+  expect(await pool.ends(node)).toMatchObject([{ step: "node-deleted", detail: "worker" }]);
+  await soon("another launch", () => sentOf("node-create").length === 2);
+  const second = sentOf("node-create")[1]!.id;
+  await pool.onMessage(HOST, { kind: "node-failed", id: second, reason: "QEMU crashed" });
+  expect(await pool.lost(second)).toBeUndefined();
+});
+
+test("P1 a write that fails: what the host said is recorded by the next pass", async () => {
+  const broken = failing(store, { at: Infinity });
+  const troubles = openTroubles({ log: silentLog, wallMs: () => 0 });
+  const pool = await openPool(broken, troubles);
+  await pool.onHello(hello({ images: [builtImage] }));
+  await soon("a launch", () => sentOf("node-create").length === 1);
+  const { id } = sentOf("node-create")[0]!;
+  broken.failAgain({ at: 1, times: 3 });
+  await pool.onMessage(HOST, { kind: "node-ready", id, address: "a", hostKey: "h" });
+  expect(troubles.list()).toMatchObject([{ what: "the record of nodes" }]);
+  await soon("it is ready", () => pool.ready("worker").length === 1);
+  expect(troubles.list()).toEqual([]);
+  await pool.assign(id, "b1");
+  broken.failAgain({ at: 1, times: 1 });
+  await expect(pool.release(id)).rejects.toMatchObject({ code: "no-space" });
+  expect(sentOf("node-delete")).toEqual([]);
+  await pool.release(id);
+  await soon("its deletion", () => sentOf("node-delete").some((m) => m.id === id));
+});
+
+test("N-6 a node that nobody here ordered is deleted", async () => {
+  const pool = await openPool();
+  const leak = "99999999-9999-4999-8999-999999999999";
+  const report = { id: leak, label: "worker", state: "ready", address: "a", hostKey: "h" } as const;
+  await pool.onHello(hello({ nodes: [report] }));
+  await soon("its deletion", () => sentOf("node-delete").length > 0);
+  expect(sentOf("node-delete")[0]).toMatchObject({ id: leak });
 });

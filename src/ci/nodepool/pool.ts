@@ -5,24 +5,28 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { isoTime } from "../../base/clock.ts";
-import { fail } from "../../base/errors.ts";
+import { describeError, fail } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
 import { backoffMs } from "../../base/retry.ts";
 import type { Scope } from "../../base/scope.ts";
 import { pause } from "../../base/wait.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Config } from "../../model/config.ts";
-import type { ImageView, NodeState, NodeView } from "../../model/node.ts";
+import type { ImageView, NodeView } from "../../model/node.ts";
 import type { Hello, ToHost } from "../../model/session.ts";
 import type { FromHost } from "../../session/session-port.ts";
 import type { Store } from "../../store/store.ts";
 import { openImages } from "./images.ts";
 import { planPool } from "./plan.ts";
-import type { PoolAction, ProviderFact } from "./plan.ts";
-import { nodeLife } from "./record.ts";
+import type { PoolAction } from "./plan.ts";
+import { openTeHostProvider } from "./te-host-provider.ts";
+import type { TeHostProvider } from "./te-host-provider.ts";
+import { openLaunches } from "./launches.ts";
+import { openNodeRecords } from "./node-records.ts";
 import type { NodeBody } from "./record.ts";
-import { imageViews, readyNodeOf, viewOf, whyNone } from "./views.ts";
+import { imageViews, providerFacts, readyNodeOf, viewOf, whyNone } from "./views.ts";
 import type { HostState, Node } from "./views.ts";
 
 type NodesConfig = Config["nodes"];
@@ -33,6 +37,7 @@ export type PoolOptions = {
   readonly random: Random;
   readonly log: Log;
   readonly scope: Scope;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
   readonly config: NodesConfig;
   /** Folder of a recipe as the configuration names it. */
   readonly recipeDirectory: (recipe: string) => string;
@@ -45,93 +50,76 @@ export type PoolOptions = {
 export type NodePoolEdge = Awaited<ReturnType<typeof openNodePool>>;
 
 export async function openNodePool(options: PoolOptions) {
-  const { store, clock, log } = options;
+  const { clock, log, troubles } = options;
   let config = options.config;
-  const nodes = new Map<string, Node>();
   const hosts = new Map<string, HostState>(); // by provider name = the host's name
-  const launchFailures = new Map<string, { count: number; retryAtMs: number; detail: string }>();
   const listeners: (() => void)[] = [];
   let demand: ReadonlyMap<string, number> = new Map();
-  let passing = false;
+  let passing: Promise<void> | undefined;
   let again = false;
+  let failures = 0;
 
-  const passSoon = (): void => {
-    void pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
-  };
+  const passSoon = (): void => void pass();
   const changed = (): void => {
     for (const listener of listeners) listener();
   };
   const images = openImages({ ...options, hosts, passAfter, onChange: changed });
   await images.read(config.images);
-  for (const row of await store.rows(nodeLife, { states: livingStates, limit: 10_000 })) {
-    const { id, createdMs, body } = row;
-    nodes.set(id, { id, state: row.state as NodeState, createdMs, body });
-  }
-
-  /** Records one step, then shows it. */
-  async function step(
-    node: Node,
-    event: string,
-    to: NodeState,
-    change: Partial<NodeBody> = {},
-  ): Promise<void> {
-    const from = nodes.has(node.id) ? node.state : null;
-    const body = { ...node.body, ...change };
-    const atMs = clock.wallMs();
-    await store.transaction((tx) =>
-      store.append(tx, nodeLife, { id: node.id, from, event, to, body, atMs }),
-    );
-    node.state = to;
-    node.body = body;
-    if (to === "gone") nodes.delete(node.id);
-    else nodes.set(node.id, node);
-    options.onEvent(node.id, event, viewOf(node));
-    changed();
-  }
-
-  const providers = (): ProviderFact[] =>
-    Object.entries(config.providers).map(([name, provider]) => {
-      const host = hosts.get(name);
-      return {
-        name,
-        connected: host?.connected ?? false,
-        labels: provider.labels,
-        maxNodes: provider.maxNodes,
-        images: new Map([...(host?.images ?? [])].map(([image, has]) => [image, has.recipe])),
-        building: new Set(host?.building.keys()),
-        imageRetryAtMs: new Map(
-          [...(host?.imageFailures ?? [])].map(([image, failed]) => [image, failed.retryAtMs]),
-        ),
-      };
-    });
+  const launches = openLaunches({ log, passAfter });
+  const records = await openNodeRecords({ ...options, onChange: changed });
+  const { nodes, step } = records;
 
   function plan(): PoolAction[] {
     return planPool({
       labels: Object.entries(config.labels).map(([name, label]) => ({ name, ...label })),
-      providers: providers(),
-      nodes: [...nodes.values()].map((node) => ({ ...node, ...node.body })),
+      providers: providerFacts(config, hosts),
+      nodes: records.all().map((node) => ({ ...node, ...node.body })),
       recipes: new Map([...images.recipes].map(([image, recipe]) => [image, recipe.digest])),
       demand,
-      retryAtMs: new Map([...launchFailures].map(([label, f]) => [label, f.retryAtMs])),
+      retryAtMs: launches.retryAtMs(),
       launchLimitMs: limits.nodeLaunchMs * LAUNCH_PATIENCE,
       nowMs: clock.wallMs(),
     });
   }
 
-  /** One pass; a call during a pass makes one more afterwards. */
-  async function pass(): Promise<void> {
-    if (passing) {
-      again = true;
-      return;
-    }
-    passing = true;
-    try {
-      do {
-        again = false;
+  /** What is there, then what is wanted; a call during a pass makes one more, and waits for it. */
+  function pass(): Promise<void> {
+    again = true;
+    passing ??= passes();
+    return passing;
+  }
+
+  async function passes(): Promise<void> {
+    while (again && !options.scope.closed) {
+      again = false;
+      try {
+        await look();
         for (const action of plan()) await perform(action);
-      } while (again);
-    } finally {
-      passing = false;
+        failures = 0;
+        troubles.end(PASS);
+      } catch (error) {
+        // Nothing is lost: the next pass finds the same level.
+        troubles.begin(PASS, describeError(error));
+        passAfter(backoffMs(++failures, limits.pollMs, limits.heartbeatMs));
+      }
+    }
+    passing = undefined; // in the same turn as the loop's last look at `again`
+  }
+
+  /** Brings the record to what the providers show (N-6: leaks are deleted, losses noticed). */
+  async function look(): Promise<void> {
+    for (const [name, { provider }] of hosts) {
+      const list = provider.list();
+      if (!list) continue;
+      for (const node of records.of(name)) {
+        const shown = list.get(node.id);
+        if (!shown) await gone(node);
+        else if (shown.state === "ready") await ready(node, shown);
+        else if (shown.state === "failed") await broke(node, shown.reason, shown.restart);
+      }
+      for (const [id, shown] of list) {
+        if (!nodes.has(id) && shown.state !== "deleting") provider.delete(id);
+      }
     }
   }
 
@@ -149,7 +137,7 @@ export async function openNodePool(options: PoolOptions) {
       case "launch":
         return launchNode(action.provider, action.label);
       case "fail":
-        return launchFailed(action.node, action.why);
+        return tooLong(action.node, action.why);
       case "delete":
         return deleteNode(action.node);
     }
@@ -169,132 +157,110 @@ export async function openNodePool(options: PoolOptions) {
       hostKey: null,
       image: image.digest,
       build: null,
-      attempt: (launchFailures.get(label)?.count ?? 0) + 1,
+      attempt: launches.attempt(label),
       createdAt: isoTime(createdMs),
       readyAt: null,
       detail: null,
     };
     await step({ id, state: "requested", createdMs, body }, "launch", "building");
-    options.send(host.hostId, {
-      kind: "node-create",
-      id,
-      label,
-      image: image.digest,
-      memoryMiB: wanted.memoryMiB,
-      cpus: wanted.cpus,
-      diskGiB: wanted.diskGiB,
-      authorizedKey: options.authorizedKey,
-    });
+    const { memoryMiB, cpus, diskGiB } = wanted;
+    const { authorizedKey } = options;
+    const size = { memoryMiB, cpus, diskGiB };
+    host.provider.create({ id, label, image: image.digest, ...size, authorizedKey });
   }
 
-  async function launchFailed(id: string, detail: string): Promise<void> {
+  async function tooLong(id: string, why: string): Promise<void> {
     const node = nodes.get(id);
-    if (!node) return;
-    const count = (launchFailures.get(node.body.label)?.count ?? 0) + 1;
-    const retryAtMs = passAfter(backoffMs(count));
-    launchFailures.set(node.body.label, { count, retryAtMs, detail });
-    log.warn({ node: id, label: node.body.label, detail, count }, "node launch failed");
-    await step(node, "launch-failed", "failed", { detail });
-    passSoon();
+    if (node) await broke(node, why, false);
+  }
+
+  async function broke(node: Node, detail: string, restart: boolean): Promise<void> {
+    const { state } = node;
+    if (!["requested", "building", "ready", "in-use"].includes(state)) return;
+    await step(node, "launch-failed", "failed", { detail, lost: restart });
+    if (state !== "requested" && state !== "building") return;
+    if (restart) launches.interrupted(node.body.label);
+    else launches.failed(node.body.label, node.id, detail);
   }
 
   async function deleteNode(id: string): Promise<void> {
     const node = nodes.get(id);
     if (!node || node.state === "deleting") return;
-    await step(node, "delete", "deleting");
-    const host = hosts.get(node.body.provider);
-    // A host that is away hears of it when it says hello.
-    if (host) options.send(host.hostId, { kind: "node-delete", id });
+    await records.claim(node, "delete", "deleting");
+    hosts.get(node.body.provider)?.provider.delete(id);
   }
 
-  async function gone(id: string, detail: string): Promise<void> {
-    const node = nodes.get(id);
-    if (!node) return;
-    const wasLaunching = node.state === "building";
-    if (wasLaunching) await launchFailed(id, detail);
-    await step(node, "gone", "gone", { detail: node.state === "deleting" ? null : detail });
-    passSoon();
+  async function gone(node: Node): Promise<void> {
+    const { state } = node;
+    const expected = state === "deleting";
+    const detail = expected ? null : "the host does not have it any more";
+    await step(node, "gone", "gone", expected ? { detail } : { detail, lost: true });
+    if (state === "building") launches.interrupted(node.body.label);
   }
 
-  async function ready(id: string, address: string, hostKey: string): Promise<void> {
-    const node = nodes.get(id);
-    if (!node || node.state !== "building") return;
-    launchFailures.delete(node.body.label);
+  async function ready(
+    node: Node,
+    { address, hostKey }: { readonly address: string; readonly hostKey: string },
+  ): Promise<void> {
+    if (node.state !== "building" && node.state !== "requested") return;
     const readyAt = isoTime(clock.wallMs());
     await step(node, "ready", "ready", { address, hostKey, readyAt });
+    launches.succeeded(node.body.label);
   }
+
+  function openProvider(hostName: string): TeHostProvider {
+    const provider = openTeHostProvider({
+      clock,
+      send: (message) => void options.send(hosts.get(hostName)!.hostId, message),
+    });
+    provider.watch(changed);
+    return provider;
+  }
+
+  const hostOf = (hostId: string): HostState | undefined =>
+    [...hosts.values()].find((host) => host.hostId === hostId);
 
   options.scope.spawn("node-pool", async (signal) => {
     while (!signal.aborted) {
-      await pass().catch((error: unknown) => log.error({ err: error }, "node pool pass failed"));
+      await pass();
       await pause(PASS_EVERY_MS, signal);
     }
   });
 
   return {
-    /** A host said hello: what it has decides (N-6: leaks are deleted, losses noticed). */
+    /** A host said hello: what it has decides. */
     async onHello(hello: Hello): Promise<void> {
-      const has = new Map(hello.nodes.map((node) => [node.id, node]));
-      const host: HostState = hosts.get(hello.name) ?? {
+      const known = hosts.get(hello.name);
+      const host: HostState = {
         hostId: hello.hostId,
-        connected: true,
-        images: new Map(),
+        provider: known?.provider ?? openProvider(hello.name),
+        images: new Map(hello.images.map((image) => [image.name, image])),
         building: new Map(),
-        imageFailures: new Map(),
+        imageFailures: known?.imageFailures ?? new Map(),
       };
-      hosts.set(hello.name, {
-        ...host,
-        hostId: hello.hostId,
-        connected: true,
-        building: new Map(),
-      });
-      const there = hosts.get(hello.name)!.images;
-      there.clear();
-      for (const image of hello.images) there.set(image.name, image);
-      for (const node of [...nodes.values()].filter((n) => n.body.provider === hello.name)) {
-        const found = has.get(node.id);
-        if (!found) await gone(node.id, "the host does not have it");
-        else if (found.state === "ready" && found.address && found.hostKey) {
-          await ready(node.id, found.address, found.hostKey);
-        }
-      }
+      hosts.set(hello.name, host);
+      host.provider.onHello(hello);
+      await pass();
     },
     /** Ids that a host's `welcome` names as claimed. */
-    claimed: (hostName: string): string[] =>
-      [...nodes.values()].filter((n) => n.body.provider === hostName).map((n) => n.id),
+    claimed: (hostName: string): string[] => records.of(hostName).map((n) => n.id),
     onConnected(hostId: string): void {
-      for (const node of nodes.values()) {
-        if (node.state === "deleting" && hosts.get(node.body.provider)?.hostId === hostId) {
-          options.send(hostId, { kind: "node-delete", id: node.id });
-        }
-      }
+      hostOf(hostId)?.provider.onConnected();
       passSoon();
     },
     onDisconnected(hostId: string): void {
-      for (const host of hosts.values()) if (host.hostId === hostId) host.connected = false;
+      hostOf(hostId)?.provider.onDisconnected();
     },
     /** Node and image messages of a host; others are not for the pool. */
     async onMessage(hostId: string, message: FromHost): Promise<void> {
-      const host = [...hosts.values()].find((candidate) => candidate.hostId === hostId);
-      switch (message.kind) {
-        case "node-ready":
-          await ready(message.id, message.address, message.hostKey);
-          break;
-        case "node-failed":
-          await launchFailed(message.id, message.reason);
-          break;
-        case "node-gone":
-          await gone(message.id, "the host removed it");
-          break;
-        default:
-          if (!images.hear(host, message)) return;
-      }
-      passSoon();
+      const host = hostOf(hostId);
+      if (host?.provider.hear(message) === true || images.hear(host, message)) await pass();
     },
     ready: (label: string) =>
-      [...nodes.values()]
+      records
+        .all()
         .filter((node) => node.state === "ready" && node.body.label === label)
-        .filter((node) => hosts.get(node.body.provider)?.connected)
+        .filter((node) => hosts.get(node.body.provider)?.provider.list() !== undefined)
         .sort((x, y) => x.createdMs - y.createdMs)
         .map(readyNodeOf),
     demand(waiting: ReadonlyMap<string, number>): void {
@@ -305,19 +271,13 @@ export async function openNodePool(options: PoolOptions) {
       const node = nodes.get(nodeId);
       if (node?.state !== "ready") fail("conflict", `node ${nodeId} is no longer free`);
       const chosen = readyNodeOf(node);
-      node.state = "in-use"; // nobody else between here and the record
-      try {
-        await step(node, "assign", "in-use", { build: buildId });
-      } catch (error) {
-        node.state = "ready";
-        throw error;
-      }
+      await records.claim(node, "assign", "in-use", { build: buildId });
       return chosen;
     },
     async release(nodeId: string): Promise<void> {
       const node = nodes.get(nodeId);
       if (!node || node.state === "deleting") return;
-      if (node.state !== "used") await step(node, "release", "used");
+      if (node.state === "in-use" || node.state === "ready") await step(node, "release", "used");
       await deleteNode(nodeId);
       passSoon();
     },
@@ -329,12 +289,25 @@ export async function openNodePool(options: PoolOptions) {
       }
       passSoon();
     },
+    /** Why a node went by its host's new beginning, or its host is away; undefined otherwise. */
+    async lost(nodeId: string): Promise<string | undefined> {
+      const row = await records.row(nodeId);
+      if (row?.body.lost) return row.body.detail ?? "its host began anew";
+      const away = row && hosts.get(row.body.provider)?.provider.list() === undefined;
+      return away ? `its host ${row.body.provider} does not answer` : undefined;
+    },
+    /** Moments of a node's end, as its record has them. */
+    async ends(nodeId: string): Promise<{ step: string; atMs: number; detail: string }[]> {
+      const row = await records.row(nodeId);
+      if (row?.state !== "gone") return [];
+      return [{ step: "node-deleted", atMs: row.updatedMs, detail: row.body.label }];
+    },
     failure(label: string): string | undefined {
-      const failed = launchFailures.get(label);
-      if (failed && failed.count >= limits.nodeLaunchAttempts) return failed.detail;
+      const failed = launches.failure(label);
+      if (failed !== undefined) return failed;
       return images.failure(config.labels[label]?.image ?? "");
     },
-    why: (label: string): string => whyNone(label, config, hosts, [...nodes.values()]),
+    why: (label: string): string => whyNone(label, config, hosts, records.all()),
     onChange: (callback: () => void): void => void listeners.push(callback),
     /** Throws `bad-config` where a recipe cannot be read: the old configuration stays. */
     async reconfigure(next: NodesConfig): Promise<void> {
@@ -342,7 +315,7 @@ export async function openNodePool(options: PoolOptions) {
       config = next;
       passSoon();
     },
-    nodes: (): NodeView[] => [...nodes.values()].map(viewOf),
+    nodes: (): NodeView[] => records.all().map(viewOf),
     images: (): ImageView[] => imageViews(hosts, images.recipes),
     plan,
     pass,
@@ -351,14 +324,5 @@ export async function openNodePool(options: PoolOptions) {
 
 /** A launch may wait at the host for a rack's boot (H-17.4), up to so many times its limit. */
 const LAUNCH_PATIENCE = 4;
+const PASS = "the record of nodes";
 const PASS_EVERY_MS = limits.heartbeatMs;
-
-const livingStates: readonly NodeState[] = [
-  "requested",
-  "building",
-  "ready",
-  "in-use",
-  "used",
-  "deleting",
-  "failed",
-];

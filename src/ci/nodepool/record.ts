@@ -15,6 +15,8 @@ export type NodeBody = {
   readonly createdAt: string;
   readonly readyAt: string | null;
   readonly detail: string | null;
+  /** It went when its host began anew, not by a fault of its own. Absent in rows of 0.1. */
+  readonly lost?: boolean;
 };
 
 /** Search columns: a = label, b = provider, c = build. */

@@ -1,6 +1,9 @@
 /**
- * How the pool reads: nodes, images, and in words why no node of a label is ready. Pure.
+ * How the pool reads: nodes, images, providers, and in words why no node of a label is ready.
  */
+import { limits } from "../../base/limits.ts";
+import type { ProviderFact } from "./plan.ts";
+import type { TeHostProvider } from "./te-host-provider.ts";
 import type { Config } from "../../model/config.ts";
 import type { ImageView, NodeState, NodeView } from "../../model/node.ts";
 import type { Recipe } from "./recipe.ts";
@@ -10,7 +13,7 @@ type NodesConfig = Config["nodes"];
 export type Node = { id: string; state: NodeState; createdMs: number; body: NodeBody };
 export type HostState = {
   hostId: string;
-  connected: boolean;
+  provider: TeHostProvider;
   images: Map<string, { recipe: string; digest: string; sizeBytes: number; builtAt: string }>;
   /** Image → the step that its build is at. */
   building: Map<string, string>;
@@ -23,7 +26,8 @@ export function readyNodeOf(node: Node) {
 }
 
 export function viewOf(node: Node): NodeView {
-  return { id: node.id, state: node.state, ...node.body };
+  const { lost: _, ...body } = node.body;
+  return { id: node.id, state: node.state, ...body };
 }
 
 export function imageViews(
@@ -50,6 +54,28 @@ export function imageViews(
   );
 }
 
+/** What planning knows of each provider. */
+export function providerFacts(
+  config: NodesConfig,
+  hosts: ReadonlyMap<string, HostState>,
+): ProviderFact[] {
+  return Object.entries(config.providers).map(([name, provider]) => {
+    const host = hosts.get(name);
+    return {
+      name,
+      connected: host?.provider.list() !== undefined,
+      there: host !== undefined && host.provider.awayMs() < limits.nodeHostAwayMs,
+      labels: provider.labels,
+      maxNodes: provider.maxNodes,
+      images: new Map([...(host?.images ?? [])].map(([image, has]) => [image, has.recipe])),
+      building: new Set(host?.building.keys()),
+      imageRetryAtMs: new Map(
+        [...(host?.imageFailures ?? [])].map(([image, failed]) => [image, failed.retryAtMs]),
+      ),
+    };
+  });
+}
+
 export function whyNone(
   label: string,
   config: NodesConfig,
@@ -60,7 +86,7 @@ export function whyNone(
   if (!wanted) return `no label ${label} is configured`;
   const serving = Object.entries(config.providers).filter(([, p]) => p.labels.includes(label));
   if (serving.length === 0) return `no provider serves label ${label}`;
-  const connected = serving.filter(([name]) => hosts.get(name)?.connected);
+  const connected = serving.filter(([name]) => hosts.get(name)?.provider.list());
   if (connected.length === 0) return `no host that serves label ${label} is connected`;
   const step = connected
     .map(([name]) => hosts.get(name)?.building.get(wanted.image))

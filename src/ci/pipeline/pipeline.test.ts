@@ -3,7 +3,10 @@ import { describe, expect, test } from "vitest";
 import { assertNever } from "../../base/assert.ts";
 import type { BuildResult } from "../../model/build.ts";
 import type { FrozenJob } from "../../model/job.ts";
-import type { EndedBuild, Item, QueuedChange } from "./item.ts";
+import type { EndedBuild, QueuedChange } from "./item.ts";
+import { itemOf } from "./item.ts";
+import { settle } from "./queues.ts";
+import type { Queues } from "./queues.ts";
 import { emptyPipelines, stepPipelines } from "./pipeline.ts";
 import type { PipelineEffect, PipelineEvent, PipelineState } from "./pipeline.ts";
 
@@ -41,8 +44,9 @@ const change = (number: number, patchset = 1): QueuedChange => ({
 const enqueue = (item: string, number = 1, patchset = 1, pipeline = "check"): PipelineEvent => ({
   kind: "enqueue",
   item,
+  buildset: `${item}-set`,
   pipeline,
-  change: change(number, patchset),
+  changes: [change(number, patchset)],
   ahead: [],
   pushedMs: 0,
 });
@@ -165,7 +169,7 @@ test("Q-1 a pipeline without dequeue-on-new-patchset keeps the old item", () => 
     { kind: "new-patchset", connection: "local", change: 1, patchset: 2 },
     enqueue("new", 1, 2, "slow"),
   );
-  expect([...state.items.keys()]).toEqual(["old", "new"]);
+  expect(state.items.values().map((item) => item.id)).toEqual(["old", "new"]);
 });
 
 test("Q-2 an abandoned change leaves; others and other connections stay", () => {
@@ -175,7 +179,7 @@ test("Q-2 an abandoned change leaves; others and other connections stay", () => 
     { kind: "closed", connection: "elsewhere", change: 1 },
     { kind: "closed", connection: "local", change: 1 },
   );
-  expect([...state.items.keys()]).toEqual(["b"]);
+  expect(state.items.values().map((item) => item.id)).toEqual(["b"]);
   expect(said.at(-1)).toBe("record a dequeued DEQUEUED");
 });
 
@@ -341,8 +345,8 @@ test("I1 I-3 whatever comes in whatever order: one report an item, none after it
       const made: string[] = [];
       for (const [index, raw] of events.entries()) {
         const now = (item: string, name: string): string =>
-          state.items.get(item)?.jobs.find((run) => run.job.name === name)?.current?.build ??
-          `${item}-${name}-1`;
+          state.items.get(item)?.buildset.jobs.find((run) => run.job.name === name)?.current
+            ?.build ?? `${item}-${name}-1`;
         const id = "of" in raw ? (made[raw.of % Math.max(1, made.length)] ?? "none") : `i${index}`;
         const next: PipelineEvent =
           raw.kind === "enqueue"
@@ -356,7 +360,7 @@ test("I1 I-3 whatever comes in whatever order: one report an item, none after it
                     raw.result,
                   )
                 : { kind: "new-patchset", connection: "local", change: 1, patchset: raw.patchset };
-        const before: ReadonlyMap<string, Item> = state.items;
+        const before = state.items;
         const step = stepPipelines(state, next, index);
         state = step.state;
         if (next.kind === "enqueue" && state.items.has(id)) made.push(id);
@@ -374,11 +378,54 @@ test("I1 I-3 whatever comes in whatever order: one report an item, none after it
         }
         for (const item of state.items.values()) {
           expect(item.stage).not.toBe("done");
-          for (const run of item.jobs) expect(run.current === null).toBe(run.final !== null);
+          for (const run of item.buildset.jobs)
+            expect(run.current === null).toBe(run.final !== null);
         }
       }
     }),
     { numRuns: 300 },
   );
   expect(reports).toBeGreaterThan(10);
+});
+
+test("an item of version 0.1 is read as one change and its only buildset", () => {
+  const item = stepPipelines({ ...emptyPipelines, rules }, enqueue("a"), 1).state.items.get("a")!;
+  const { changes, buildset, ...rest } = item;
+  const { id: _, ...of } = buildset;
+  const old = { ...rest, ...of, change: changes[0]! };
+  expect(itemOf(old)).toEqual({ ...item, buildset: { ...buildset, id: "a" } });
+  expect(itemOf(item)).toBe(item);
+});
+
+test("an item of several changes leaves with a new patchset of any of them", () => {
+  const pair = { ...enqueue("a"), changes: [change(1), change(2)] } as PipelineEvent;
+  const before = stepPipelines({ ...emptyPipelines, rules }, pair, 1).state;
+  expect(before.items.ofChange(change(1))).toHaveLength(1);
+  const again = stepPipelines(before, enqueue("b", 1), 2);
+  expect(again.effects).toEqual([]);
+  const of = { kind: "new-patchset", connection: "local", change: 1, patchset: 2 } as const;
+  expect(stepPipelines(before, of, 3).state.items.size).toBe(0);
+});
+
+test("P-3 an enqueue into a pipeline that is gone is nothing", () => {
+  const step = stepPipelines({ ...emptyPipelines, rules }, enqueue("a", 1, 1, "gone"), 1);
+  expect(step.effects).toEqual([]);
+  expect(step.state.items.size).toBe(0);
+});
+
+test("FG-3 a step looks at its own items: 10,000 in the queues cost it nothing", () => {
+  let state: PipelineState = { ...emptyPipelines, rules };
+  for (let number = 1; number <= 10_000; number++) {
+    const step = stepPipelines(state, enqueue(`i${number}`, number), 1);
+    state = { ...step.state, items: settle(step.state.items) };
+  }
+  const items: Queues = {
+    ...state.items,
+    size: state.items.size,
+    values: () => expect.unreachable("the whole queue was looked at"),
+  };
+  const of = { kind: "new-patchset", connection: "local", change: 77, patchset: 2 } as const;
+  const step = stepPipelines({ ...state, items }, of, 2);
+  expect(step.effects.map((effect) => effect.kind)).toEqual(["record"]);
+  expect(step.state.items.size).toBe(9_999);
 });

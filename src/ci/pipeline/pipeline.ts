@@ -5,8 +5,11 @@
  * I1: an event of a build that is not its item's current one changes nothing.
  */
 import { assertNever } from "../../base/assert.ts";
+import { limits } from "../../base/limits.ts";
 import type { ReportStage } from "../../model/pipeline.ts";
 import { avoidFor, itemVote, judge } from "./item.ts";
+import { queuesOf, withItem } from "./queues.ts";
+import type { Queues } from "./queues.ts";
 import type { EndedBuild, Item, ItemOutcome, JobRun, Merged, QueuedChange } from "./item.ts";
 
 export type PipelineRules = {
@@ -15,8 +18,8 @@ export type PipelineRules = {
 
 export type PipelineState = {
   readonly rules: ReadonlyMap<string, PipelineRules>;
-  /** Live items, in order of entry. */
-  readonly items: ReadonlyMap<string, Item>;
+  /** Live items. */
+  readonly items: Queues;
 };
 
 export type PrepareOutcome =
@@ -34,8 +37,9 @@ export type PipelineEvent =
   | {
       readonly kind: "enqueue";
       readonly item: string;
+      readonly buildset: string;
       readonly pipeline: string;
-      readonly change: QueuedChange;
+      readonly changes: readonly QueuedChange[];
       readonly ahead: readonly QueuedChange[];
       readonly pushedMs: number;
     }
@@ -79,7 +83,7 @@ export type PipelineEffect =
 
 export type PipelineStep = { readonly state: PipelineState; readonly effects: PipelineEffect[] };
 
-export const emptyPipelines: PipelineState = { rules: new Map(), items: new Map() };
+export const emptyPipelines: PipelineState = { rules: new Map(), items: queuesOf([]) };
 
 export function stepPipelines(
   state: PipelineState,
@@ -90,7 +94,9 @@ export function stepPipelines(
     case "reconfigured":
       return leave(
         { ...state, rules: event.rules },
-        (item) => !event.rules.has(item.pipeline),
+        [...state.rules.keys()]
+          .filter((name) => !event.rules.has(name))
+          .flatMap((name) => state.items.ofPipeline(name)),
         "the pipeline was removed",
         nowMs,
       );
@@ -99,15 +105,17 @@ export function stepPipelines(
     case "new-patchset":
       return leave(
         state,
-        (item) =>
-          isChange(item, event) &&
-          item.change.patchset < event.patchset &&
-          state.rules.get(item.pipeline)?.dequeueOnNewPatchset === true,
+        state.items
+          .ofChange(event)
+          .filter(
+            (item) =>
+              isOlder(item, event) && state.rules.get(item.pipeline)?.dequeueOnNewPatchset === true,
+          ),
         `superseded by patchset ${event.patchset}`,
         nowMs,
       );
     case "closed":
-      return leave(state, (item) => isChange(item, event), "the change is no longer open", nowMs);
+      return leave(state, state.items.ofChange(event), "the change is no longer open", nowMs);
     case "prepared": {
       const item = state.items.get(event.item);
       if (item?.stage !== "merging") return { state, effects: [] };
@@ -120,8 +128,14 @@ export function stepPipelines(
   }
 }
 
-function isChange(item: Item, of: { connection: string; change: number }): boolean {
-  return item.change.connection === of.connection && item.change.change === of.change;
+/** It holds an older patchset of the change. */
+function isOlder(item: Item, event: { connection: string; change: number; patchset: number }) {
+  return item.changes.some(
+    (one) =>
+      one.connection === event.connection &&
+      one.change === event.change &&
+      one.patchset < event.patchset,
+  );
 }
 
 /** P-3: a patchset that is live in the pipeline already is ignored; a non-live copy is not. */
@@ -130,24 +144,25 @@ function enqueue(
   event: Extract<PipelineEvent, { kind: "enqueue" }>,
   nowMs: number,
 ): PipelineStep {
-  const live = [...state.items.values()].some(
-    (item) =>
-      item.pipeline === event.pipeline &&
-      isChange(item, event.change) &&
-      item.change.patchset === event.change.patchset,
+  const live = event.changes.some((wanted) =>
+    state.items
+      .ofChange(wanted)
+      .some(
+        (item) =>
+          item.pipeline === event.pipeline &&
+          item.changes.some((one) => one.ref === wanted.ref && one.commit === wanted.commit),
+      ),
   );
   if (live || !state.rules.has(event.pipeline)) return { state, effects: [] };
   const item: Item = {
     id: event.item,
     pipeline: event.pipeline,
-    change: event.change,
+    changes: event.changes,
     ahead: event.ahead,
     stage: "merging",
     pushedMs: event.pushedMs,
     enqueuedMs: nowMs,
-    mergedMs: null,
-    merged: null,
-    jobs: [],
+    buildset: { id: event.buildset, mergedMs: null, merged: null, jobs: [] },
     outcome: null,
     detail: [],
     endedMs: null,
@@ -164,18 +179,17 @@ function enqueue(
 /** Q-1, Q-2: these items go, without a report; their builds are cancelled. */
 function leave(
   state: PipelineState,
-  which: (item: Item) => boolean,
+  leaving: readonly Item[],
   why: string,
   nowMs: number,
 ): PipelineStep {
-  const items = new Map(state.items);
+  let { items } = state;
   const effects: PipelineEffect[] = [];
-  for (const item of state.items.values()) {
-    if (!which(item)) continue;
-    items.delete(item.id);
+  for (const item of leaving) {
     const gone = finish(item, "DEQUEUED", [why], nowMs);
+    items = withItem(items, gone);
     effects.push({ kind: "record", item: gone, event: "dequeued" });
-    for (const { current } of item.jobs) {
+    for (const { current } of item.buildset.jobs) {
       if (current) effects.push({ kind: "cancel-build", build: current.build, why });
     }
   }
@@ -198,28 +212,31 @@ function prepared(
         // J-4: never "+1 with zero jobs".
         const done = finish(item, "NO_JOBS", [], nowMs);
         return {
-          state: drop(state, done),
+          state: put(state, done),
           effects: [{ kind: "record", item: done, event: "no-jobs" }],
         };
       }
       const running: Item = {
         ...item,
         stage: "running",
-        merged: outcome.merged,
-        mergedMs: nowMs,
-        jobs: outcome.jobs.map(({ job, build }) => ({
-          job,
-          current: { build, attempt: 1 },
-          ended: [],
-          final: null,
-        })),
+        buildset: {
+          id: item.buildset.id,
+          merged: outcome.merged,
+          mergedMs: nowMs,
+          jobs: outcome.jobs.map(({ job, build }) => ({
+            job,
+            current: { build, attempt: 1 },
+            ended: [],
+            final: null,
+          })),
+        },
       };
       return {
         state: put(state, running),
         effects: [
           { kind: "record", item: running, event: "merged" },
           { kind: "report", item: running, stage: "start", vote: true },
-          ...running.jobs.map((run): PipelineEffect => startBuild(running, run)),
+          ...running.buildset.jobs.map((run): PipelineEffect => startBuild(running, run)),
         ],
       };
     }
@@ -234,14 +251,19 @@ function buildEnded(
   nowMs: number,
 ): PipelineStep {
   const item = state.items.get(event.item);
-  const at = item?.jobs.findIndex((run) => run.current?.build === event.build.build) ?? -1;
-  const run = item?.jobs[at];
+  const { jobs = [] } = item?.buildset ?? {};
+  const at = jobs.findIndex((run) => run.current?.build === event.build.build);
+  const run = jobs[at];
   if (!item || !run) return { state, effects: [] }; // I1
-  const verdict = judge(run, event.build);
+  const verdict = judge(run, event.build, limits.buildRestarts);
   const ended = [...run.ended, event.build];
-  const replace = (next: JobRun): Item => ({ ...item, jobs: item.jobs.with(at, next) });
+  const replace = (next: JobRun): Item => ({
+    ...item,
+    buildset: { ...item.buildset, jobs: jobs.with(at, next) },
+  });
   if (verdict === "again") {
-    const current = { build: event.next, attempt: event.build.attempt + 1 };
+    const used = event.build.restart ? 0 : 1;
+    const current = { build: event.next, attempt: event.build.attempt + used };
     const next: JobRun = { ...run, ended, current };
     const retrying = replace(next);
     return {
@@ -250,13 +272,13 @@ function buildEnded(
     };
   }
   const finished = replace({ ...run, ended, current: null, final: verdict });
-  if (finished.jobs.some((job) => job.final === null)) {
+  if (finished.buildset.jobs.some((job) => job.final === null)) {
     return {
       state: put(state, finished),
       effects: [{ kind: "record", item: finished, event: "job-ended" }],
     };
   }
-  const vote = itemVote(finished.jobs);
+  const vote = itemVote(finished.buildset.jobs);
   const outcome: ItemOutcome = vote === "success" ? "SUCCESS" : "FAILURE";
   return report(state, finish(finished, outcome, [], nowMs), vote);
 }
@@ -278,7 +300,7 @@ function report(
     CONFIG_ERROR: "config-error",
   };
   return {
-    state: drop(state, item),
+    state: put(state, item),
     effects: [
       { kind: "record", item, event: "reported" },
       {
@@ -295,12 +317,7 @@ function finish(item: Item, outcome: ItemOutcome, detail: readonly string[], now
   return { ...item, stage: "done", outcome, detail, endedMs: nowMs };
 }
 
+/** One that is done has left. */
 function put(state: PipelineState, item: Item): PipelineState {
-  return { ...state, items: new Map(state.items).set(item.id, item) };
-}
-
-function drop(state: PipelineState, item: Item): PipelineState {
-  const items = new Map(state.items);
-  items.delete(item.id);
-  return { ...state, items };
+  return { ...state, items: withItem(state.items, item) };
 }

@@ -24,8 +24,9 @@ export type Seen = {
 export type Followed = Seen & { readonly vote: { label: string; value: number } | undefined };
 
 /**
- * Calls `onSeen` with each new look; ends when all is over. Throws `timed-out`, also for a server
- * that stays away, and what `stillRuns` throws when nobody will start it again.
+ * Calls `onSeen` with each new look; ends when all is over, or a while after the report.
+ * Throws `timed-out`, also for a server that stays away, and what `stillRuns` throws when nobody
+ * will start it again.
  */
 export async function followChange(
   api: Client,
@@ -40,6 +41,7 @@ export async function followChange(
   const listening = listen(api, bell, all);
   const deadline = performance.now() + limits.demoMs;
   let answeredMs = performance.now();
+  let toldMs: number | undefined;
   try {
     for (;;) {
       signal.throwIfAborted();
@@ -47,8 +49,13 @@ export async function followChange(
       if (seen) {
         answeredMs = performance.now();
         await whileAway(() => onSeen(seen));
-        const vote = voteOf(seen);
-        if (vote && isOver(seen)) return { ...seen, vote };
+        const now = performance.now();
+        if (isTold(seen)) toldMs ??= now;
+        // What follows the report has its own limit: a host that is gone resets nothing.
+        const patient = toldMs !== undefined && now - toldMs < limits.demoTailMs;
+        if (toldMs !== undefined && (isOver(seen) || !patient)) {
+          return { ...seen, vote: voteOf(seen) };
+        }
       } else await stillRuns();
       const now = performance.now();
       if (now > deadline) fail("timed-out", `no end within ${limits.demoMs} ms`);
@@ -99,10 +106,15 @@ async function look(api: Client, number: number, patchset: number): Promise<Seen
   return { change, build, timeline, lease, testenv, certificate };
 }
 
-/** Voted, and where there was a rack and a node: proved clean, and gone. */
+/** Its report is with the review system, vote or no vote. */
+function isTold({ build, timeline }: Seen): boolean {
+  return build?.state === "reported" && timeline.some((entry) => entry.step === "voted");
+}
+
+/** Where there was a rack and a node: proved clean, and gone. */
 function isOver(seen: Seen): boolean {
   const { build, timeline, certificate } = seen;
-  if (!build || build.state !== "reported" || build.result === "RETRY") return false;
+  if (!build) return false;
   const has = (step: string): boolean => timeline.some((entry) => entry.step === step);
   if (build.te !== null && !certificate) return false;
   return build.node === null || has("node-deleted");

@@ -3,8 +3,8 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
-import type { Scope } from "../../base/scope.ts";
 import type { Troubles } from "../../base/troubles.ts";
+import type { Scope } from "../../base/scope.ts";
 import type { Globals } from "../../cli/context.ts";
 import type { Store } from "../../store/store.ts";
 import type { Places } from "../places.ts";

@@ -6,11 +6,12 @@
 import { join } from "node:path";
 import { openApi } from "../../api/server.ts";
 import type { Api } from "../../api/server.ts";
-import { describeError } from "../../base/errors.ts";
+import { describeError, isRackyardError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
-import { openTroubles } from "../../base/troubles.ts";
 import { systemRandom } from "../../base/random.ts";
+import { openTroubles } from "../../base/troubles.ts";
 import { pause } from "../../base/wait.ts";
+import type { Mark } from "../../ci/builds/record.ts";
 import { openExecutor } from "../../ci/executor/executor.ts";
 import { writeDefaultLayout } from "../../ci/layout/default-layout.ts";
 import type { Layout } from "../../ci/layout/layout.ts";
@@ -34,6 +35,7 @@ import { chooseListeners } from "./ports.ts";
 import { openRackSide, openTimeLines } from "./rack-side.ts";
 import type { RackSide } from "./rack-side.ts";
 import { readSettings } from "./settings.ts";
+import { markOfCertificate } from "./time-line.ts";
 import { statusView } from "./status-view.ts";
 import { viewsOf } from "./views.ts";
 
@@ -97,8 +99,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
 }
 
 function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Scheduler> {
-  const { places, store, clock, log, scope, stack, url } = base;
-  const { review, merger, pool, archive, door } = parts;
+  const { places, store, clock, log, scope, stack, url, troubles } = base;
+  const { review, merger, pool, archive, door, broker } = parts;
   const executor = openExecutor({
     clock,
     random: systemRandom,
@@ -121,6 +123,8 @@ function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Sche
     executor,
     archive,
     racks: openRackClient(places.apiSocket, log.child({ component: "racks" })),
+    troubles,
+    ends: { lease: (id) => endOfLease(broker, id), node: (id) => pool.ends(id) },
     layout,
     urls: {
       build: (id) => `${url()}/builds/${id}`,
@@ -129,6 +133,16 @@ function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Sche
     ensureProject: async (name) => void (await review.ensureRepository(name)),
     onEvent: () => undefined, // /v1/events reads what is durable: event-feed.ts
   });
+}
+
+/** The reset of a lease's rack, once it is proved. */
+async function endOfLease(broker: Parts["broker"], lease: string): Promise<Mark[]> {
+  try {
+    return [markOfCertificate(await broker.leases.certificate(lease))];
+  } catch (error) {
+    if (isRackyardError(error, "not-found")) return [];
+    throw error;
+  }
 }
 
 /** Read and checked whole before anything of it is in force. */
@@ -166,6 +180,7 @@ function statusOf(
     broker: parts.broker,
     scheduler: parts.scheduler,
     layoutFault: inForce.fault(),
+    troubles: base.troubles,
   });
 }
 

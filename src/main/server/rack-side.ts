@@ -80,7 +80,7 @@ export async function openRackSide(
 }
 
 async function openPool(
-  { places, settings, store, clock, log, scope }: Base,
+  { places, settings, store, clock, log, scope, troubles }: Base,
   broker: () => Broker,
   timeLines: TimeLines,
 ): Promise<NodePoolEdge> {
@@ -91,6 +91,7 @@ async function openPool(
     random: systemRandom,
     log: log.child({ component: "nodepool" }),
     scope,
+    troubles,
     config: settings.config.nodes,
     recipeDirectory: settings.absolute,
     authorizedKey: `${identity.publicKey} rackyard`,

@@ -5,6 +5,7 @@
 import { dirname } from "node:path";
 import { isoTime } from "../../base/clock.ts";
 import { readTextIfAny } from "../../base/files.ts";
+import type { Trouble, Troubles } from "../../base/troubles.ts";
 import { limits } from "../../base/limits.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";
 import type { Broker } from "../../lease/broker/broker.ts";
@@ -24,6 +25,7 @@ export type StatusParts = {
   readonly scheduler: Late<Scheduler>;
   /** What is wrong with the layout's folder. */
   readonly layoutFault: string | undefined;
+  readonly troubles: Pick<Troubles, "list">;
 };
 
 type Supervisor = {
@@ -42,7 +44,9 @@ export async function statusView(parts: StatusParts): Promise<StatusLine> {
   const views = scheduler.there ? scheduler.get().views : undefined;
   const nodes = (await views?.nodes()) ?? [];
   const builds = (await views?.list({ limit: limits.pageItemsDefault }))?.items ?? [];
-  const problems = problemsOf(hosts, testenvs, views !== undefined, parts.layoutFault);
+  const scheduling = views !== undefined;
+  const fails = { layoutFault: parts.layoutFault, troubles: parts.troubles.list() };
+  const problems = problemsOf(hosts, testenvs, scheduling, fails);
   return {
     event: "ready",
     version,
@@ -112,11 +116,16 @@ function processesOf(
   return all.filter(({ pid }) => !seen.has(pid) && seen.add(pid));
 }
 
+type Fails = {
+  readonly layoutFault: string | undefined;
+  readonly troubles: readonly Trouble[];
+};
+
 function problemsOf(
   hosts: readonly HostView[],
   testenvs: readonly TestenvView[],
   scheduling: boolean,
-  layoutFault: string | undefined,
+  { layoutFault, troubles }: Fails,
 ): { worst: StatusLine["health"]; texts: string[] } {
   const failing = [
     ...(scheduling ? [] : ["the scheduler is starting"]),
@@ -129,6 +138,9 @@ function problemsOf(
   const degraded = [
     ...(layoutFault === undefined ? [] : [layoutFault]),
     ...(hosts.length === 0 ? ["no host has connected yet: there are no racks"] : []),
+    ...troubles.map(({ what, why, sinceMs }) => {
+      return `${what} fails since ${isoTime(sinceMs)} and is tried again: ${why}`;
+    }),
     ...hosts.flatMap(({ name, problems }) => problems.map((text) => `host ${name}: ${text}`)),
     ...testenvs
       .filter(({ state }) => ["faulty", "quarantined"].includes(state))
