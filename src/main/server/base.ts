@@ -3,6 +3,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Scope } from "../../base/scope.ts";
 import type { Globals } from "../../cli/context.ts";
 import type { Store } from "../../store/store.ts";
@@ -27,4 +28,6 @@ export type Base = ServerSurroundings & {
   readonly url: () => string;
   /** Closed in reverse order of opening. */
   readonly stack: AsyncDisposableStack;
+  /** What fails just now and is tried again; status shows it. */
+  readonly troubles: Troubles;
 };

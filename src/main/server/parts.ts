@@ -9,6 +9,7 @@ import type { Api } from "../../api/server.ts";
 import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import { systemRandom } from "../../base/random.ts";
+import { openTroubles } from "../../base/troubles.ts";
 import { pause } from "../../base/wait.ts";
 import { openExecutor } from "../../ci/executor/executor.ts";
 import { writeDefaultLayout } from "../../ci/layout/default-layout.ts";
@@ -63,7 +64,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const scheduler = openLate<Scheduler>("the scheduler");
   const api = openLate<Api>("the API");
   const url = (): string => server.url ?? api.get().urls[0]!;
-  const base: Base = { ...around, store: feed.store, settings, url, stack };
+  const troubles = openTroubles({ log: around.log, wallMs: () => clock.wallMs() });
+  const base: Base = { ...around, store: feed.store, settings, url, stack, troubles };
   const timeLines = openTimeLines(base);
   const changeSide = await openChangeSide(base, scheduler);
   const rackSide = await openRackSide(base, changeSide, timeLines);
@@ -91,12 +93,13 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
 }
 
 function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Scheduler> {
-  const { places, store, clock, log, scope, stack, url } = base;
+  const { places, store, clock, log, scope, stack, url, troubles } = base;
   const { review, merger, pool, archive, door } = parts;
   const executor = openExecutor({
     clock,
     random: systemRandom,
     log: log.child({ component: "executor" }),
+    troubles,
     sink: archive,
     identityFile: join(places.keys, "executor"),
     runDirectory: places.executorRun,
@@ -149,6 +152,7 @@ function statusOf(base: Base, parts: Parts, startedMs: number): Promise<object> 
     apiForNodes: () => parts.door.url(),
     broker: parts.broker,
     scheduler: parts.scheduler,
+    troubles: base.troubles,
   });
 }
 
@@ -178,16 +182,15 @@ function openApiOf(
 }
 
 async function keepHouse(
-  { settings, log }: Base,
+  { log }: Base,
   { review, archive }: Parts,
   signal: AbortSignal,
 ): Promise<void> {
-  const { keepDays, maxGiB } = settings.config.archive;
   for (;;) {
     await pause(limits.housekeepingMs, signal);
     try {
       await review.maintain(signal);
-      await archive.sweep(keepDays, maxGiB * 2 ** 30);
+      await archive.sweep(signal);
     } catch (error) {
       signal.throwIfAborted();
       log.warn({ error: describeError(error) }, "housekeeping failed; tried again later");

@@ -5,6 +5,7 @@
 import { dirname } from "node:path";
 import { isoTime } from "../../base/clock.ts";
 import { readTextIfAny } from "../../base/files.ts";
+import type { Trouble, Troubles } from "../../base/troubles.ts";
 import { limits } from "../../base/limits.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";
 import type { Broker } from "../../lease/broker/broker.ts";
@@ -22,6 +23,7 @@ export type StatusParts = {
   readonly apiForNodes: () => string | undefined;
   readonly broker: Broker;
   readonly scheduler: Late<Scheduler>;
+  readonly troubles: Pick<Troubles, "list">;
 };
 
 type Supervisor = {
@@ -40,7 +42,7 @@ export async function statusView(parts: StatusParts): Promise<StatusLine> {
   const views = scheduler.there ? scheduler.get().views : undefined;
   const nodes = (await views?.nodes()) ?? [];
   const builds = (await views?.list({ limit: limits.pageItemsDefault }))?.items ?? [];
-  const problems = problemsOf(hosts, testenvs, views !== undefined);
+  const problems = problemsOf(hosts, testenvs, views !== undefined, parts.troubles.list());
   return {
     event: "ready",
     version,
@@ -114,6 +116,7 @@ function problemsOf(
   hosts: readonly HostView[],
   testenvs: readonly TestenvView[],
   scheduling: boolean,
+  troubles: readonly Trouble[],
 ): { worst: StatusLine["health"]; texts: string[] } {
   const failing = [
     ...(scheduling ? [] : ["the scheduler is starting"]),
@@ -125,6 +128,9 @@ function problemsOf(
   ];
   const degraded = [
     ...(hosts.length === 0 ? ["no host has connected yet: there are no racks"] : []),
+    ...troubles.map(({ what, why, sinceMs }) => {
+      return `${what} fails since ${isoTime(sinceMs)} and is tried again: ${why}`;
+    }),
     ...hosts.flatMap(({ name, problems }) => problems.map((text) => `host ${name}: ${text}`)),
     ...testenvs
       .filter(({ state }) => ["faulty", "quarantined"].includes(state))
