@@ -298,6 +298,8 @@ export const limits = {
   /** A recipe crosses the session whole; its end is what people need of a failure (lease.md §6). */
   imageRecipeBytes: 1024 * 1024,
   imageBuildTailLines: 50,
+  /** What a build had said when its program ended is read within. */
+  imageBuildSaidMs: 1_000,
 
   // --- rackyard test
   /** A check of the tree (types, lint) takes seconds; a busy machine gets time. */

@@ -267,6 +267,41 @@ test("Q-5 an abort ends the command; cleanup still runs", async () => {
   expect(outcome).toEqual({ kind: "aborted" });
   await executor.collect(job, outcome, signal);
   expect(await consoleOf(job)).toContain("| cleaned");
+  // on the node too: an ssh that has ended is not the command's end
+  const left = async () => (await onNode("ps ax -o args | grep -c '^sleep 98[7]' || true")).trim();
+  await until(async () => (await left()) === "0", { timeoutMs: 10_000, what: "the command's end" });
+});
+
+test("X-5 a full disk of the node is told as that; logs still come, nothing is written there", async () => {
+  const job = await prepared({
+    run: ['echo first >"$WORKSPACE/logs/a"; head -c 400M /dev/zero >"$WORKSPACE/fill"'],
+    postRun: ["df -k /home"],
+  });
+  try {
+    const outcome = await executor.run(job, signal);
+    expect(outcome).toMatchObject({
+      kind: "disk-full",
+      detail: expect.stringContaining("run: exit"),
+    });
+    await executor.collect(job, outcome, signal);
+    expect(await fileOf(job, "logs/a")).toBe("first\n");
+  } finally {
+    await onNode("rm -f /home/ci/workspace/fill");
+  }
+});
+
+test("X-5 a run that fails on a disk with room is a failure of its own", async () => {
+  const job = await prepared({ run: ["exit 3"] });
+  expect(await executor.run(job, signal)).toEqual({ kind: "exited", phase: "run", exitCode: 3 });
+});
+
+test("L-2 logs are kept after a failure of run and of post too", async () => {
+  const { job, console } = await done({
+    run: ['echo seen >"$WORKSPACE/logs/a"; exit 1'],
+    postRun: ['echo post >"$WORKSPACE/logs/b"; exit 2'],
+  });
+  expect([await fileOf(job, "logs/a"), await fileOf(job, "logs/b")]).toEqual(["seen\n", "post\n"]);
+  expect(console).toContain("collected logs/: 2 files");
 });
 
 test("X-2, N-4 a node with another host key is never spoken to", async () => {
