@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../base/clock.ts";
 import { RackyardError } from "../../base/errors.ts";
@@ -217,3 +218,49 @@ test("section 1 a full archive disk: begin and put go on, finish says so until t
   const console = await readFile(join(directory, "d/1/console.log"), "utf8");
   expect(console.match(/Result: SUCCESS/g)).toHaveLength(1);
 });
+
+// ---- what is collected
+
+test("L-2 a machine's tarball is cut at its limit, and all of a build's at theirs; both are said", async () => {
+  archive = open({ machineBytes: 1_000, buildBytes: 2_500 });
+  await archive.begin(build);
+  const take = (name: string) => archive.machine(build, name, endless(), signal);
+  expect(await take("n0")).toEqual({ bytes: 1_000, whole: false });
+  await archive.missing(build, "n0", "cut at 1000 bytes");
+  expect(await take("n1")).toEqual({ bytes: 1_000, whole: false });
+  expect(await take("n2")).toEqual({ bytes: 500, whole: false });
+  expect(await take("n3")).toEqual({ bytes: 0, whole: false });
+  await archive.finish(build, ended, signal);
+  const sizes = (await archive.files(build)).filter(({ path }) => path.endsWith(".tar.gz"));
+  expect(sizes.map(({ bytes }) => bytes)).toEqual([1_000, 1_000, 500]);
+  expect(await read("index.html")).toContain("<li>n0: cut at 1000 bytes</li>");
+  expect(JSON.parse(await read("collected.json"))).toMatchObject({
+    machines: { n0: { bytes: 1_000, whole: false, why: "cut at 1000 bytes" } },
+  });
+});
+
+test("section 9 a machine that never stops, or never speaks, ends with the signal", async () => {
+  for (const source of [endless(), new Readable({ read: () => undefined })]) {
+    const stop = new AbortController();
+    archive = open({ machineBytes: 2 ** 40, buildBytes: 2 ** 40 });
+    await archive.begin(build);
+    const taking = archive.machine(build, "n0", source, stop.signal);
+    const over = taking.then(
+      () => "ended",
+      () => "aborted",
+    );
+    setTimeout(() => stop.abort(), 50);
+    expect(await over).toBe("aborted");
+    expect(source.destroyed).toBe(true);
+    await archive[Symbol.asyncDispose]();
+  }
+});
+
+/** A peer that never stops talking. */
+function endless(): Readable {
+  return new Readable({
+    read() {
+      setImmediate(() => this.push(Buffer.alloc(300)));
+    },
+  });
+}

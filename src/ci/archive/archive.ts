@@ -17,6 +17,8 @@ import type { Troubles } from "../../base/troubles.ts";
 import { until } from "../../base/wait.ts";
 import type { Evidence } from "../../model/build.ts";
 import type { ArchiveStore, Put, StoredEntry, StoredFile } from "./archive-store.ts";
+import { COLLECTED, missingOf, roomFor } from "./collected.ts";
+import type { Collected } from "./collected.ts";
 import { chooseRemovals, putRecord, readRecords, removeBuild } from "./build-records.ts";
 import type { ArchivedRecord } from "./build-records.ts";
 import { collectTar } from "./collector.ts";
@@ -51,6 +53,9 @@ export type ArchiveOptions = {
   readonly clock: Clock;
   readonly log: Log;
   readonly troubles: Pick<Troubles, "begin" | "end">;
+  /** Of one build's logs and machines together, and of one machine. */
+  readonly buildBytes?: number;
+  readonly machineBytes?: number;
 };
 
 /** How a build ended. */
@@ -73,11 +78,7 @@ type Live = {
   resultSaid: boolean;
 };
 
-/** What was taken from node and machines, and what is missing: `collected.json`. */
-type Collected = { logs: CollectedLogs | null; machines: Record<string, Put & { why?: string }> };
-
 const TROUBLE = "writing the archive";
-const COLLECTED = "collected.json";
 
 /** Where files that hosts brought home lie, per lease; handed to the broker by `main`. */
 export function leaseFilesDirectory(archive: string): string {
@@ -86,6 +87,8 @@ export function leaseFilesDirectory(archive: string): string {
 
 export function openFileArchive(options: ArchiveOptions) {
   const { directory, clock, log, troubles } = options;
+  const { buildBytes = limits.collectBuildBytes, machineBytes = limits.collectMachineBytes } =
+    options;
   const store = options.store ?? openFileStore(directory);
   const lives = new Map<string, Live>();
   const racks = openRacks(store, leaseFilesDirectory(directory));
@@ -105,14 +108,6 @@ export function openFileArchive(options: ArchiveOptions) {
       troubles.begin(TROUBLE, describeError(error));
       live.unwritten.set(path, content);
     }
-  }
-
-  /** What may still be taken of this build. */
-  function budget(live: Live): { bytes: number; files: number } {
-    const { logs, machines } = live.collected;
-    const taken = Object.values(machines).reduce((sum, { bytes }) => sum + bytes, logs?.bytes ?? 0);
-    const left = limits.collectBuildBytes - taken;
-    return { bytes: Math.min(limits.collectLogsBytes, left), files: limits.collectFiles };
   }
 
   async function begin(build: ArchivedBuild): Promise<void> {
@@ -148,7 +143,7 @@ export function openFileArchive(options: ArchiveOptions) {
   ): Promise<CollectedLogs> {
     const live = present(lives.get(build.id), `console of build ${build.id}`);
     live.collected.logs = null; // taken once more: what was taken before is replaced
-    const bounds = budget(live);
+    const bounds = roomFor(live.collected, buildBytes);
     const source = addAbortSignal(signal, stream);
     live.collected.logs = await collectTar(source, store, pathOf(build, "logs"), bounds, signal);
     return live.collected.logs;
@@ -163,7 +158,10 @@ export function openFileArchive(options: ArchiveOptions) {
   ): Promise<Put> {
     const live = present(lives.get(build.id), `console of build ${build.id}`);
     const path = pathOf(build, `logs/machines/${name}.tar.gz`);
-    const limitBytes = Math.max(0, Math.min(limits.collectMachineBytes, budget(live).bytes));
+    const limitBytes = Math.max(
+      0,
+      Math.min(machineBytes, roomFor(live.collected, buildBytes).bytes),
+    );
     const got = await store.put(path, addAbortSignal(signal, stream), { limitBytes, signal });
     if (got.bytes === 0) await store.remove(path);
     live.collected.machines[name] = got;
@@ -363,16 +361,6 @@ export function openFileArchive(options: ArchiveOptions) {
     }
     return undefined;
   }
-}
-
-/** Sentences of what is not in the archive though the job left it. */
-function missingOf({ logs, machines }: Collected): string[] {
-  const more = logs && logs.leftMore > 0 ? [`and ${logs.leftMore} more files of logs/`] : [];
-  const cut = logs?.cut ? [`logs/ is not whole: ${logs.cut}`] : [];
-  const lost = Object.entries(machines).flatMap(([name, { why }]) =>
-    why ? [`${name}: ${why}`] : [],
-  );
-  return [...cut, ...(logs?.left ?? []), ...more, ...lost];
 }
 
 function recordOf(
