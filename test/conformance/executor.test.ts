@@ -345,6 +345,8 @@ test("case logs-sparse: holes cost nothing and are named; what lies behind comes
   expect(await fileOf(job, "logs/a.txt")).toBe("first\n");
   expect(await fileOf(job, "logs/z.txt")).toBe("last\n");
   expect(console).toMatch(/left out: lastlog: 2147483648 bytes \(0 KiB on disk\)/);
+  await archive.finish(job.facts, { result: "SUCCESS", lease: null, timeline: [] }, signal);
+  expect(await fileOf(job, "index.html")).toContain("<li>left out: lastlog: 2147483648 bytes");
 });
 
 test("case logs-unreadable: root's files come home where the node has sudo", async () => {

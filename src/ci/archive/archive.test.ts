@@ -109,6 +109,10 @@ test("section 5 rack/ is whole as long as the build: the lease's own folder may 
   await writeFile(join(files, "aside"), "short\nand the end\n");
   await rename(join(files, "aside"), join(files, "console-te1-n0.log"));
   archive = open(); // a server's next life knows it too
+  expect((await archive.entries(`${build.logsPath}/rack`)).map(({ name }) => name)).toEqual([
+    "console-te1-n0.log",
+    "timeline.jsonl",
+  ]);
   expect((await archive.open(`${build.logsPath}/rack/console-te1-n0.log`))?.bytes).toBe(18);
   await writeFile(join(files, "certificate.json"), "{}");
   await archive.sweep(signal);
@@ -123,6 +127,7 @@ test("section 5 rack/ is whole as long as the build: the lease's own folder may 
     "timeline.jsonl",
   ]);
   expect(await readdir(join(directory, ".racks")).catch(() => [])).toEqual([]);
+  expect(await readdir(join(directory, build.logsPath, "rack"))).toHaveLength(3); // nothing aside
 });
 
 test("X-3 a finished console is whole, also where its reader is slow", async () => {
@@ -249,7 +254,7 @@ test("section 9 a machine that never stops, or never speaks, ends with the signa
       () => "ended",
       () => "aborted",
     );
-    setTimeout(() => stop.abort(), 50);
+    setImmediate(() => stop.abort());
     expect(await over).toBe("aborted");
     expect(source.destroyed).toBe(true);
     await archive[Symbol.asyncDispose]();

@@ -16,15 +16,13 @@ import type { Log } from "../../base/log.ts";
 import type { Troubles } from "../../base/troubles.ts";
 import { until } from "../../base/wait.ts";
 import type { Evidence } from "../../model/build.ts";
-import type { ArchiveStore, Put, StoredEntry, StoredFile } from "./archive-store.ts";
+import type { ArchiveStore, Put } from "./archive-store.ts";
 import { COLLECTED, missingOf, roomFor } from "./collected.ts";
 import type { Collected } from "./collected.ts";
 import { chooseRemovals, putRecord, readRecords, removeBuild } from "./build-records.ts";
 import type { ArchivedRecord } from "./build-records.ts";
 import { collectTar } from "./collector.ts";
 import type { CollectedLogs } from "./collector.ts";
-import { liveBytes, numberedLines } from "./console-reader.ts";
-import type { NumberedLine } from "./console-reader.ts";
 import { openConsole } from "./console.ts";
 import type { LiveConsole } from "./console.ts";
 import { findEvidence } from "./evidence-search.ts";
@@ -32,6 +30,7 @@ import { openFileStore } from "./file-store.ts";
 import { indexPage } from "./index-page.ts";
 import { openPace } from "./pace.ts";
 import { openRacks } from "./rack-files.ts";
+import { openReader } from "./reader.ts";
 
 /** What the archive needs to know of a build; `BuildFacts` of ci/builds has it. */
 export type ArchivedBuild = {
@@ -103,6 +102,7 @@ export function openFileArchive(options: ArchiveOptions) {
     try {
       await store.put(pathOf(build, path), content);
       live?.unwritten.delete(path);
+      troubles.end(TROUBLE);
     } catch (error) {
       if (!live || !isRackyardError(error, "no-space")) throw error;
       troubles.begin(TROUBLE, describeError(error));
@@ -144,9 +144,22 @@ export function openFileArchive(options: ArchiveOptions) {
     const live = present(lives.get(build.id), `console of build ${build.id}`);
     live.collected.logs = null; // taken once more: what was taken before is replaced
     const bounds = roomFor(live.collected, buildBytes);
-    const source = addAbortSignal(signal, stream);
-    live.collected.logs = await collectTar(source, store, pathOf(build, "logs"), bounds, signal);
+    try {
+      const source = abortable(stream, signal);
+      live.collected.logs = await collectTar(source, store, pathOf(build, "logs"), bounds, signal);
+    } catch (error) {
+      const cut = describeError(error);
+      live.collected.logs = { files: 0, bytes: 0, left: [], leftMore: 0, cut };
+      throw error;
+    }
     return live.collected.logs;
+  }
+
+  /** What the node did not send, in its words. */
+  function leftOut(build: ArchivedBuild, names: readonly string[]): void {
+    const collected = lives.get(build.id)?.collected;
+    if (!collected?.logs) return;
+    collected.logs = { ...collected.logs, left: [...names, ...collected.logs.left] };
   }
 
   /** One machine's tarball, as it streams; `whole` false where it was cut at the limit. */
@@ -162,7 +175,7 @@ export function openFileArchive(options: ArchiveOptions) {
       0,
       Math.min(machineBytes, roomFor(live.collected, buildBytes).bytes),
     );
-    const got = await store.put(path, addAbortSignal(signal, stream), { limitBytes, signal });
+    const got = await store.put(path, abortable(stream, signal), { limitBytes, signal });
     if (got.bytes === 0) await store.remove(path);
     live.collected.machines[name] = got;
     return got;
@@ -192,10 +205,7 @@ export function openFileArchive(options: ArchiveOptions) {
       const evidence =
         ending.result === "SUCCESS" ? [] : await findEvidence(store, build.logsPath, signal);
       await writeIndex(build, ending, live?.collected);
-      await putRecord(
-        store,
-        await measured(recordOf(build, live, clock.wallMs(), ending.lease?.id)),
-      );
+      await putRecord(store, await measured(recordOf(build, live, clock.wallMs())));
       troubles.end(TROUBLE);
       await close(build.id);
       await rm(consoleFolder(build.id), { recursive: true, force: true });
@@ -288,12 +298,6 @@ export function openFileArchive(options: ArchiveOptions) {
     return { freedBytes, removed };
   }
 
-  /** Files of the build `logsPath` while it runs lie elsewhere; its rack's may have come. */
-  async function lookAgain(path: string): Promise<void> {
-    const at = path.indexOf("/rack");
-    if (at > 0) await racks.look(path.slice(0, at));
-  }
-
   return {
     directory,
     begin,
@@ -305,6 +309,7 @@ export function openFileArchive(options: ArchiveOptions) {
     /** A file of the build, whole. */
     put: keep,
     logs,
+    leftOut,
     machine,
     missing,
     finish,
@@ -312,64 +317,23 @@ export function openFileArchive(options: ArchiveOptions) {
     async [Symbol.asyncDispose](): Promise<void> {
       await Promise.all([...lives.keys()].map(close));
     },
-    /** Numbered lines; `follow` false: as far as it goes now. Throws ENOENT where there is none. */
-    async *console(
-      build: { id: string; logsPath: string },
-      afterSeq: number,
-      signal: AbortSignal,
-      follow = true,
-    ): AsyncGenerator<NumberedLine> {
-      const live = lives.get(build.id)?.console;
-      if (live) {
-        yield* numberedLines(liveBytes(live, follow, signal), afterSeq);
-        return;
-      }
-      const file = await store.get(pathOf(build, "console.log"));
-      if (!file) throw Object.assign(new Error("no console yet"), { code: "ENOENT" });
-      const stream = file.read();
-      signal.addEventListener("abort", () => stream.destroy(), { once: true });
-      for await (const line of numberedLines(stream, afterSeq)) {
-        if (signal.aborted) break;
-        yield line;
-      }
-    },
-    async files(build: { logsPath: string }): Promise<{ path: string; bytes: number }[]> {
-      await racks.look(build.logsPath);
-      return store.list(build.logsPath);
-    },
-    /** A file by its path in the archive; a console that is being written too. */
-    async open(path: string): Promise<StoredFile | undefined> {
-      await lookAgain(path);
-      const file = await store.get(path);
-      if (file || !path.endsWith("/console.log")) return file;
-      return openRunning(path);
-    },
-    async entries(folder: string): Promise<StoredEntry[]> {
-      await lookAgain(`${folder}/rack`);
-      return store.entries(folder);
-    },
+    ...openReader({ store, directory, racks, lives, log }),
     sweep,
   };
+}
 
-  /** The console of a build that runs, as far as it goes now. */
-  async function openRunning(path: string): Promise<StoredFile | undefined> {
-    const local = openFileStore(join(directory, ".running"));
-    for (const [id, live] of lives) {
-      if (path !== pathOf(live, "console.log")) continue;
-      await live.console.flushed();
-      return local.get(`${id}/console.log`);
-    }
-    return undefined;
-  }
+/** Ends with the signal, also while nobody reads it. */
+function abortable(stream: Readable, signal: AbortSignal): Readable {
+  stream.on("error", () => undefined);
+  return addAbortSignal(signal, stream);
 }
 
 function recordOf(
   build: ArchivedBuild,
   live: Live | undefined,
   endedMs: number | null,
-  lease: string | null = null,
 ): ArchivedRecord {
   const { id, logsPath } = build;
   const beganMs = live?.beganMs ?? endedMs ?? 0;
-  return { id, logsPath, lease, beganMs, endedMs, files: 0, bytes: 0 };
+  return { id, logsPath, beganMs, endedMs, files: 0, bytes: 0 };
 }

@@ -9,7 +9,6 @@ import type { ArchiveStore } from "./archive-store.ts";
 const recordSchema = z.strictObject({
   id: z.string(),
   logsPath: z.string(),
-  lease: z.string().nullable(),
   beganMs: z.number(),
   /** Null while it runs. */
   endedMs: z.number().nullable(),

@@ -42,6 +42,8 @@ export function openFileStore(directory: string): ArchiveStore {
       await mkdir(dirname(target), { recursive: true });
       const done = await writeAside(aside, source, options);
       await rename(aside, target);
+      // rename(2) leaves both names where they are one file already
+      if (isLocalFile(source)) await rm(aside, { force: true });
       return done;
     } catch (error) {
       await rm(aside, { force: true });

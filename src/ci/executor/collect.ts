@@ -19,6 +19,8 @@ import { logsScript } from "./logs-script.ts";
 export type CollectSink = {
   say(text: string): void;
   logs(stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
+  /** What the node did not send of logs/, in its words. */
+  leftOut(names: readonly string[]): void;
   machine(
     name: string,
     stream: Readable,
@@ -76,7 +78,9 @@ async function collectLogs(
     const { status, stderr } = await tar.exited;
     sink.say(`collected logs/: ${report.files} files, ${report.bytes} bytes`);
     const said = stderr.split("\n").filter((line) => line.trim() !== "");
-    for (const line of said.slice(0, limits.collectNamed)) sink.say(`logs/: ${line}`);
+    const named = said.slice(0, limits.collectNamed + 1);
+    for (const line of named) sink.say(`logs/: ${line}`);
+    sink.leftOut(named);
     for (const left of report.left) sink.say(`left out of logs/: ${left}`);
     if (report.leftMore > 0) sink.say(`left out of logs/: ${report.leftMore} more`);
     // tar: 1 is a file that changed while it was read

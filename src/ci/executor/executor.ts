@@ -41,6 +41,8 @@ export type ExecutorSink = {
   room(buildId: string): Promise<void> | undefined;
   put(facts: Facts, path: string, content: string): Promise<void>;
   logs(facts: Facts, stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
+  /** What the node did not send of logs/, in its words. */
+  leftOut(facts: Facts, names: readonly string[]): void;
   machine(
     facts: Facts,
     name: string,
@@ -224,6 +226,7 @@ async function finishOn(
     {
       say: (text) => sink.say(facts.id, text),
       logs: (stream, stop) => sink.logs(facts, stream, stop),
+      leftOut: (names) => sink.leftOut(facts, names),
       machine: (name, stream, stop) => sink.machine(facts, name, stream, stop),
       missing: (name, reason) => sink.missing(facts, name, reason),
     },
@@ -259,7 +262,9 @@ async function runCommand(
     options.sink.say(facts.id, `${phase}: timed out, ended`);
   }
   if (ended.kind === "timed-out" || ended.kind === "aborted") {
-    await endPhase(connection, ended.kind === "aborted" ? limits.endAbortedMs : limits.commandMs);
+    // of an aborted build it is tried all the same, for a moment
+    if (ended.kind === "aborted") await endPhase(connection, limits.endAbortedMs);
+    else await endPhase(connection, limits.commandMs, signal);
     return outcomeOf(ended, phase);
   }
   if (ended.kind === "unreachable") return ended;
@@ -271,11 +276,15 @@ async function runCommand(
   return { kind: "exited", phase, exitCode: ended.status };
 }
 
-async function endPhase(connection: NodeConnection, timeoutMs: number): Promise<void> {
+async function endPhase(
+  connection: NodeConnection,
+  timeoutMs: number,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<void> {
   await connection.script((nonce) => withStatus(endPhaseScript, nonce), {
     onLine: () => undefined,
     timeoutMs,
-    signal: new AbortController().signal, // it must end even where the build was aborted
+    signal,
   });
 }
 

@@ -74,7 +74,7 @@ export function prepareScript(
     `[ -w ${SOURCES} ] || sudo -n install -d -o ci -g ci /opt/stack ${SOURCES}`,
     `mkdir -p ${WORKSPACE}/logs ${HOME}/.rackyard`,
     // users beside ours may look into the checkouts (devstack sets the same)
-    "sudo -n git config --system safe.directory '*' 2>/dev/null || true",
+    "sudo -n git config --system --replace-all safe.directory '*' 2>/dev/null || true",
     'fetch() { local n=1; until git fetch -q --no-tags --no-write-fetch-head "$@"; do',
     '  [ "$n" -lt 3 ] || return 1; n=$((n + 1)); sleep 1; done; }',
   ];
