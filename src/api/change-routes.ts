@@ -3,8 +3,6 @@
  * build's time line, console and files. What a label allows, the review system's views decide.
  */
 import { fail } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
-import { pause } from "../base/wait.ts";
 import { problemOf } from "./problem.ts";
 import { route } from "./route.ts";
 import type { Route } from "./route.ts";
@@ -229,9 +227,9 @@ function consoleRoute(builds: BuildViews, tag: string): Route {
       if ((query.follow ?? false) || accepts("text/event-stream")) {
         const last = Number(header("last-event-id") ?? Number.NaN);
         const after = Number.isInteger(last) && last >= 0 ? last : query.after;
-        return eventStream(lineEvents(builds.console(id, after, over)), stop, problemOf);
+        return eventStream(lineEvents(builds.console(id, after, over, true)), stop, problemOf);
       }
-      const lines = untilQuiet(builds.console(id, query.after, over), stop);
+      const lines = linesOf(builds.console(id, query.after, over, false));
       return plainStream(lines, stop, "text/plain; charset=utf-8");
     },
   });
@@ -242,27 +240,14 @@ async function* lineEvents(source: AsyncIterable<ConsoleLine>): AsyncGenerator<S
   yield { event: "end", data: {} };
 }
 
-/** The lines there are: ends with the console, or when no further line comes for a while. */
-async function* untilQuiet(
-  source: AsyncIterable<ConsoleLine>,
-  stop: () => void,
-): AsyncGenerator<string> {
-  const iterator = source[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const quiet = new AbortController();
-      const next = iterator.next();
-      next.catch(() => undefined);
-      const nothing = pause(limits.consoleQuietMs, quiet.signal).then(
-        () => undefined,
-        () => undefined,
-      );
-      const got = await Promise.race([next, nothing]);
-      quiet.abort();
-      if (!got || got.done) return;
-      yield `${got.value.line}\n`;
-    }
-  } finally {
-    stop();
+/** Texts of many lines: a long console in as many pieces as lines takes seconds. */
+async function* linesOf(source: AsyncIterable<ConsoleLine>): AsyncGenerator<string> {
+  let text = "";
+  for await (const { line } of source) {
+    text += `${line}\n`;
+    if (text.length < 32 * 1024) continue;
+    yield text;
+    text = "";
   }
+  if (text !== "") yield text;
 }

@@ -104,8 +104,16 @@ export type BuildViews = {
   list(query: BuildQuery): Promise<Page<BuildView>>;
   get(id: string): Promise<BuildView>;
   timeline(id: string): Promise<readonly TimelineEntry[]>;
-  /** Lines after `afterSeq` (from 1), as they come, until the build's console has ended. */
-  console(id: string, afterSeq: number, signal: AbortSignal): AsyncIterable<ConsoleLine>;
+  /**
+   * Lines after `afterSeq` (from 1), as they come, until the build's console has ended; `follow`
+   * false: those there are now, all of them.
+   */
+  console(
+    id: string,
+    afterSeq: number,
+    signal: AbortSignal,
+    follow: boolean,
+  ): AsyncIterable<ConsoleLine>;
   cancel(id: string, by: Caller): Promise<BuildView>;
   /** Archived files: path under the build's logs, bytes. */
   files(id: string): Promise<{ path: string; bytes: number }[]>;

@@ -61,8 +61,6 @@ export const limits = {
   housekeepingMs: 3600_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
-  /** A console asked for without following it: quiet for so long, it is read to its end. */
-  consoleQuietMs: 200,
   /** Answers kept for `Idempotency-Key`. */
   idempotencyKeepMs: 24 * 3600_000,
 
@@ -280,21 +278,56 @@ export const limits = {
   jobPostTimeoutSeconds: 300,
   cleanupMs: 5 * 60_000,
   /** Of an aborted build's command, on a node that goes anyway: a stopping server waits for it. */
-  endAbortedMs: 2_000,
+  endAbortedMs: 500,
+  /** Grace of an ssh that is ended: it has nothing to put in order. */
+  sshGraceMs: 200,
   leaseWaitMs: 3600_000,
   nodeWaitMs: 1_800_000,
   /** What a lease is asked beyond timeout + post-timeout (T-1). */
   leaseMarginMs: 60_000,
-  /** A build's console; beyond, a line says what was dropped. */
+  /**
+   * A build's console: its first bytes and its last are kept (of the last at least half of this),
+   * and our own lines between them.
+   */
   buildConsoleBytes: 64 * 1024 * 1024,
+  buildConsoleHeadBytes: 48 * 1024 * 1024,
+  buildConsoleTailBytes: 16 * 1024 * 1024,
+  buildConsoleOwnBytes: 256 * 1024,
+  /** Lines of one console that wait for the disk; beyond, its job is not read. */
+  consolePendingBytes: 256 * 1024,
+  /** Beyond this, while the disk takes nothing, a job's lines are dropped and counted. */
+  consoleHeldBytes: 1024 * 1024,
+  /** What one job's output, and all jobs' together, may take of the server in a second. */
+  consoleBytesPerSecond: 4 * 1024 * 1024,
+  consolesBytesPerSecond: 12 * 1024 * 1024,
+  /** A kept line with its time and the mark of its cut. */
+  storedLineBytes: 16 * 1024 + 256,
+  /** Evidence is looked for in a file's first and last bytes: a machine's console has 256 MiB. */
+  evidenceHeadBytes: 4 * 1024 * 1024,
+  evidenceTailBytes: 16 * 1024 * 1024,
   /** Setup: a node must answer within (X-3). */
   nodeSetupMs: 60_000,
   /** Collect: per machine (surface.md §10). */
   collectMachineMs: 60_000,
   collectMachineBytes: 64 * 1024 * 1024,
   collectParallel: 4,
-  /** What a job's `logs/` may hold. */
+  /** Collection as a whole, machines and logs: no peer that goes on talking holds a build. */
+  collectMs: 600_000,
+  /** What a job's `logs/` may hold, and one file of it. */
   collectLogsBytes: 512 * 1024 * 1024,
+  collectFileBytes: 256 * 1024 * 1024,
+  collectFiles: 10_000,
+  /** All that is collected of one build: logs and machines. */
+  collectBuildBytes: 1024 * 1024 * 1024,
+  /** Names of what was left out that are told one by one. */
+  collectNamed: 50,
+  /** What the node says of the collection: the names it left out. */
+  collectSaidChars: 32 * 1024,
+  /** A file's path in the tar stream; the kernel's own limit of a path is 4 KiB. */
+  collectNameBytes: 4 * 1024,
+  /** Of an aborted build: its clean-up and what it leaves, on a node that goes anyway. */
+  abortedCleanupMs: 10_000,
+  abortedCollectMs: 20_000,
   /** The host's files are waited for so long before the report (lease.md §6). */
   hostFilesMs: 10_000,
   evidenceItems: 10,
@@ -311,6 +344,8 @@ export const limits = {
   /** A recipe crosses the session whole; its end is what people need of a failure (lease.md §6). */
   imageRecipeBytes: 1024 * 1024,
   imageBuildTailLines: 50,
+  /** What a build had said when its program ended is read within. */
+  imageBuildSaidMs: 1_000,
 
   // --- rackyard test
   /** A check of the tree (types, lint) takes seconds; a busy machine gets time. */

@@ -36,6 +36,7 @@ export type Shown = {
       build: { readonly id: string; readonly logsPath: string },
       afterSeq: number,
       signal: AbortSignal,
+      follow: boolean,
     ): AsyncIterable<{ readonly seq: number; readonly line: string }>;
     files(build: { readonly logsPath: string }): Promise<{ path: string; bytes: number }[]>;
   };
@@ -95,8 +96,8 @@ export function openBuildViews(
     get: async (id: string): Promise<BuildView> => buildView(await find(id), pids),
     timeline: async (id: string): Promise<readonly TimelineEntry[]> =>
       buildTimeline((await find(id)).record),
-    async *console(id: string, afterSeq: number, signal: AbortSignal) {
-      yield* archive.console((await find(id)).record.facts, afterSeq, signal);
+    async *console(id: string, afterSeq: number, signal: AbortSignal, follow: boolean) {
+      yield* archive.console((await find(id)).record.facts, afterSeq, signal, follow);
     },
     files: async (id: string) => archive.files((await find(id)).record.facts),
     nodes: (): Promise<readonly NodeView[]> => Promise.resolve(nodePool.nodes()),

@@ -43,6 +43,8 @@ export const evidenceSchema = z.strictObject({
   line: z.int(),
   text: z.string(),
   rule: z.string(),
+  /** The lines around it, each cut; `from`: the first one's number. */
+  context: z.strictObject({ from: z.int(), lines: z.array(z.string()) }).optional(),
 });
 export type Evidence = z.output<typeof evidenceSchema>;
 

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { isoTime } from "../base/clock.ts";
 import type { Clock } from "../base/clock.ts";
 import { forEachLine, launch, plainEnv } from "../base/command.ts";
+import type { Exit } from "../base/command.ts";
 import { describeError, fail } from "../base/errors.ts";
 import { sha256Hex } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
@@ -18,7 +19,7 @@ import type { ImageStore, StoredImage } from "../image/content-store.ts";
 import type { ToHost } from "../model/session.ts";
 import type { FromHost } from "../session/session-port.ts";
 import type { LifeKind, Store } from "../store/store.ts";
-import { endAbandonedBuild, noteBuild } from "./abandoned-build.ts";
+import { endAbandonedBuild, endLeftovers, noteBuild, programEnds } from "./abandoned-build.ts";
 
 const bodySchema = z.strictObject({
   name: z.string(),
@@ -151,23 +152,26 @@ export async function openImageBuilds(options: {
       const step = /^step: (.{1,100})$/.exec(line)?.[1];
       if (step) send({ kind: "image-progress", name: message.name, step });
     };
-    const ended = Promise.all([
+    const read = Promise.all([
       forEachLine(child.stdout!, onLine),
       forEachLine(child.stderr!, (line) => {
         said = line;
         onLine(line);
       }),
-      child.exited,
     ]);
+    const ended = programEnds(child, read);
     ended.catch(() => undefined); // whoever waits sees it
     // after its streams are read: what a child that has ended said is kept for nobody
     await noteBuild(options.workFolder, child.pid);
-    const [, , exit] = await within(
-      limits.imageBuildMs,
-      `the build of ${message.name}`,
-      ended,
-      stop.signal,
-    );
+    const what = `the build of ${message.name}`;
+    let exit: Exit;
+    try {
+      exit = await within(limits.imageBuildMs, what, ended, stop.signal);
+    } finally {
+      await child.end();
+      const left = await endLeftovers(dirname(recipeFolder));
+      if (left > 0) log.warn({ image: message.name, left }, "the recipe left processes; ended");
+    }
     if (exit.code === 0) return;
     // a recipe's last line of stderr is its reason
     const why = said === "" ? "" : `: ${said}`;
@@ -227,6 +231,15 @@ async function writeRecipe(folder: string, message: BuildMessage): Promise<strin
     if (sha256Hex(content) !== file.sha256)
       fail("bad-request", `${path} is not what was announced`);
     await mkdir(dirname(join(folder, path)), { recursive: true });
+    if (path === "build" && /^#![^\n]*\r\n/.test(content.subarray(0, 512).toString("latin1"))) {
+      fail(
+        "bad-request",
+        "the recipe's build has CRLF line ends: its first line names no program",
+        {
+          remedy: "convert it to LF line ends (dos2unix), and keep them in git: build text eol=lf",
+        },
+      );
+    }
     await writeFile(join(folder, path), content, { mode: file.mode & 0o777 });
   }
   return folder;

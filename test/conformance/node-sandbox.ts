@@ -1,6 +1,7 @@
 /**
  * A CI node without a machine: the system's sshd in a mount namespace of its own, with a user
- * `ci`, its home and /opt on tmpfs, listening on loopback. Real OpenSSH, git, tar; no boot.
+ * `ci`, its home, /etc and /opt on tmpfs, listening on loopback. Real OpenSSH, git, tar; no
+ * boot. Its `sudo -n COMMAND` is a shell with the effective user root: enough to read and to set.
  */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -24,8 +25,17 @@ d=$1 port=$2
 mount --make-rprivate /
 mount -t tmpfs -o size=256m none /home
 mount -t tmpfs -o size=256m none /opt
-mount --bind "$d/passwd" /etc/passwd
-mount --bind "$d/group" /etc/group
+mkdir /opt/etc
+cp -a /etc/. /opt/etc
+mount --bind /opt/etc /etc
+cat "$d/passwd" >/etc/passwd
+cat "$d/group" >/etc/group
+rm -f /etc/gitconfig
+mount -t tmpfs -o size=16m none /usr/local/bin
+cp /bin/bash /opt/root-bash
+chmod 4755 /opt/root-bash
+printf '%s\\n' '#!/opt/root-bash -p' 'shift' 'exec "$@"' >/usr/local/bin/sudo
+chmod 755 /usr/local/bin/sudo
 mkdir -p /run/sshd /home/ci/.ssh /opt/stack/new
 cp "$d/key.pub" /home/ci/.ssh/authorized_keys
 chown -R 1000:1000 /home/ci /opt/stack

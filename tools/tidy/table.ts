@@ -55,7 +55,7 @@ export const folders: Readonly<Record<string, Folder>> = {
   "ci/nodepool": { may: [...stage, "session", "openstack", "ssh"], packages: schema },
   "ci/builds": { may: [...stage, "lease/holder"], packages: schema },
   "ci/executor": { may: [...stage, "ssh", "git"], packages: schema },
-  "ci/archive": { may: stage, packages: [...schema, "modern-tar"] },
+  "ci/archive": { may: stage, packages: schema },
   /** scheduler.ts joins the stages, which never import each other, by the ports they have. */
   ci: { may: [...stage, "ci", "*-port.ts"], packages: schema },
   api: {

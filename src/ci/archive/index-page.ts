@@ -10,6 +10,8 @@ export type IndexFacts = {
   readonly result: string;
   readonly buildUrl: string;
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  /** Sentences: what the job left and the archive has not. */
+  readonly missing: readonly string[];
 };
 
 export function indexPage(facts: IndexFacts): string {
@@ -18,6 +20,9 @@ export function indexPage(facts: IndexFacts): string {
       `<tr><td><a href="${attribute(encodePath(file.path))}">${text(file.path)}</a></td>` +
       `<td class="n">${sizeText(file.bytes)}</td></tr>`,
   );
+  const sentences = facts.missing.map((one) => `<li>${text(one)}</li>`);
+  const missing =
+    sentences.length === 0 ? "" : `<h2>Not archived</h2>\n<ul>${sentences.join("\n")}</ul>\n`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -34,7 +39,8 @@ td { padding: .25rem .5rem; border-top: 1px solid color-mix(in srgb, currentColo
 <a href="${attribute(facts.buildUrl)}">build page</a></p>
 <table><tbody>
 ${rows.join("\n")}
-</tbody></table></body></html>
+</tbody></table>
+${missing}</body></html>
 `;
 }
 

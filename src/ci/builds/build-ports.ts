@@ -102,6 +102,8 @@ export type StepOutcome =
   | { readonly kind: "exited"; readonly phase: "pre" | "run" | "post"; readonly exitCode: number }
   | { readonly kind: "timed-out"; readonly phase: "pre" | "run" | "post" }
   | { readonly kind: "unreachable"; readonly detail: string }
+  /** The workspace could not be made, in git's words; `own`: by what the change itself holds. */
+  | { readonly kind: "no-workspace"; readonly own: boolean; readonly detail: string }
   | { readonly kind: "disk-full"; readonly detail: string }
   | { readonly kind: "aborted" }
   /**

@@ -106,6 +106,7 @@ function byStop(stop: Stop, ending: Ending): Verdict | undefined {
 function byJob({ prepare, run, collect }: Ending): Verdict {
   const before = prepare ?? { kind: "aborted" };
   if (before.kind === "disk-full") return plain("DISK_FULL", before.detail);
+  if (before.kind === "no-workspace") return plain(before.own ? "FAILURE" : "RETRY", before.detail);
   if (before.kind !== "done") return plain("RETRY", "the node could not be prepared");
   if (run === null || run.kind === "aborted") return plain("RETRY", "the run was cut off");
   if (run.kind === "disk-full") return plain("DISK_FULL", run.detail);

@@ -23,6 +23,8 @@ export type Ended =
 
 export type ScriptOptions = {
   readonly onLine: (line: string) => void;
+  /** Resolves when more lines may come; undefined: at once. The command waits for it. */
+  readonly room?: (() => Promise<void> | undefined) | undefined;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 };
@@ -39,8 +41,8 @@ export type NodeConnection = AsyncDisposable & {
   connect(timeoutMs: number, signal: AbortSignal): Promise<Ended>;
   /** Runs a script (made for this nonce) and gives its lines as they come. */
   script(make: (nonce: string) => string, options: ScriptOptions): Promise<Ended>;
-  /** Runs a command whose stdout is bytes; the caller reads the stream to its end. */
-  stream(command: string, stdin: string): StreamedCommand;
+  /** Runs a command whose stdout is bytes; it ends with the signal, and its stream with it. */
+  stream(command: string, stdin: string, signal: AbortSignal): StreamedCommand;
   pids(): number[];
 };
 
@@ -101,13 +103,13 @@ export async function openConnection(options: ConnectionOptions): Promise<NodeCo
       const nonce = `@${random.bytes(16).toString("hex")}`;
       return runScript(start("exec bash --norc -s"), make(nonce), nonce, how);
     },
-    stream: (command, stdin) => streamOf(start(command), stdin),
+    stream: (command, stdin, signal) => streamOf(start(command), stdin, signal),
     pids: () =>
       [master.pid(), ...[...running].map((child) => child.pid)].filter(
         (pid): pid is number => pid !== undefined && pid > 0,
       ),
     async [Symbol.asyncDispose]() {
-      await Promise.all([...running].map((child) => child.end()));
+      await Promise.all([...running].map((child) => child.end("end", limits.sshGraceMs)));
       await master.end();
       await rm(directory, { recursive: true, force: true });
     },
@@ -128,15 +130,24 @@ async function runScript(
     if (!found) return how.onLine(line);
     if (found.before !== "") how.onLine(found.before);
     status = found.status;
-    void child.end(); // what the command left running may hold the stream open
+    // what the command left running may hold the stream open
+    void child.end("end", limits.sshGraceMs);
   });
-  child.stdout!.on("data", (chunk: Buffer) => splitter.push(chunk));
+  const stdout = child.stdout!;
+  stdout.on("error", () => undefined); // destroyed at its end
+  stdout.on("data", (chunk: Buffer) => {
+    splitter.push(chunk);
+    const room = status === undefined ? how.room?.() : undefined;
+    if (!room) return;
+    stdout.pause();
+    void room.then(() => stdout.resume());
+  });
   const said = lastWords(child);
   child.stdin!.on("error", () => undefined);
   child.stdin!.end(script);
   const stop = (why: "timed-out" | "aborted"): void => {
     cause ??= why;
-    void child.end();
+    void child.end("abort", limits.sshGraceMs);
   };
   const timer = setTimeout(() => stop("timed-out"), how.timeoutMs);
   const abort = (): void => stop("aborted");
@@ -153,20 +164,31 @@ async function runScript(
   return { kind: "unreachable", detail: said() || "ssh ended without the command's status" };
 }
 
-function streamOf(child: Child, stdin: string): StreamedCommand {
-  const said = lastWords(child);
+function streamOf(child: Child, stdin: string, signal: AbortSignal): StreamedCommand {
+  const said = lastWords(child, limits.collectSaidChars);
+  const stdout = child.stdout!;
+  stdout.on("error", () => undefined); // destroyed at its end; who reads it hears of it
   child.stdin!.on("error", () => undefined);
   child.stdin!.end(stdin);
-  const exited = child.exited.then(
-    (exit) => ({ status: exit.code ?? 255, stderr: said() }),
-    (error: unknown) => ({ status: 255, stderr: describeError(error) }),
-  );
-  return { stdout: child.stdout!, exited, end: () => child.end() };
+  const end = async (): Promise<void> => {
+    stdout.destroy(); // at once: a peer that goes on talking is not waited for
+    await child.end("abort", limits.sshGraceMs);
+  };
+  const abort = (): void => void end();
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  const exited = child.exited
+    .then(
+      (exit) => ({ status: exit.code ?? 255, stderr: said() }),
+      (error: unknown) => ({ status: 255, stderr: describeError(error) }),
+    )
+    .finally(() => signal.removeEventListener("abort", abort));
+  return { stdout, exited, end };
 }
 
 /** The end of what a child says on stderr. */
-function lastWords(child: Child): () => string {
+function lastWords(child: Child, chars = 1_000): () => string {
   let said = "";
-  child.stderr!.on("data", (chunk: Buffer) => (said = (said + chunk.toString()).slice(-1_000)));
+  child.stderr!.on("data", (chunk: Buffer) => (said = (said + chunk.toString()).slice(-chars)));
   return () => said.trim();
 }

@@ -5,16 +5,20 @@
  */
 import type { Readable } from "node:stream";
 import type { Clock } from "../../base/clock.ts";
+import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
+import { untilDone } from "../../base/retry.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import type { Executor, ExecutorJob, StepOutcome } from "../builds/build-ports.ts";
-import { collectLogs } from "./collect.ts";
+import { collectFiles } from "./collect.ts";
 import type { CollectedLogs } from "./collect.ts";
 import { openConnection } from "./connection.ts";
 import type { Ended, NodeConnection } from "./connection.ts";
 import { HOME, jobEnvironment, sourceDirectory, TE_DATAFILE } from "./environment.ts";
 import {
+  CHECKOUT_FAILED,
   endPhaseScript,
   freeSpaceScript,
   isDiskFull,
@@ -29,9 +33,16 @@ type Facts = ExecutorJob["facts"];
 
 /** Where console and files of a build go; the archive has this shape. */
 export type ExecutorSink = {
+  /** A line of our own. */
   say(buildId: string, line: string): void;
+  /** A line of the job. */
+  output(buildId: string, line: string): void;
+  /** Resolves when the job may say more; undefined: at once. */
+  room(buildId: string): Promise<void> | undefined;
   put(facts: Facts, path: string, content: string): Promise<void>;
   logs(facts: Facts, stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
+  /** What the node did not send of logs/, in its words. */
+  leftOut(facts: Facts, names: readonly string[]): void;
   machine(
     facts: Facts,
     name: string,
@@ -45,6 +56,7 @@ export type ExecutorOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
   readonly sink: ExecutorSink;
   readonly identityFile: string;
   readonly runDirectory: string;
@@ -55,20 +67,33 @@ export type ExecutorOptions = {
 export function openExecutor(options: ExecutorOptions): Executor & AsyncDisposable {
   const connections = new Map<string, NodeConnection>();
 
-  async function connectionOf(job: ExecutorJob): Promise<NodeConnection> {
+  /** Its small files lie on our disk: one that is full is not the node's doing. */
+  async function connectionOf(job: ExecutorJob, signal: AbortSignal): Promise<NodeConnection> {
     const known = connections.get(job.facts.id);
     if (known) return known;
-    const connection = await openConnection({ ...options, node: job.node });
+    const open = () => openConnection({ ...options, node: job.node });
+    const { troubles } = options;
+    const connection = await untilDone("the executor's files of a node", open, {
+      signal,
+      troubles,
+    });
     connections.set(job.facts.id, connection);
     return connection;
   }
+
+  const orAborted =
+    (signal: AbortSignal) =>
+    (error: unknown): StepOutcome => {
+      if (!signal.aborted) throw error;
+      return { kind: "aborted" };
+    };
 
   async function collect(
     job: ExecutorJob,
     after: StepOutcome,
     signal: AbortSignal,
   ): Promise<StepOutcome> {
-    const connection = await connectionOf(job);
+    const connection = await connectionOf(job, signal);
     try {
       const wait = after.kind === "unreachable" ? limits.childGraceMs : limits.nodeSetupMs;
       const connected = await connection.connect(wait, signal);
@@ -87,12 +112,16 @@ export function openExecutor(options: ExecutorOptions): Executor & AsyncDisposab
     prepare: async (job, signal) =>
       job.resumed
         ? forgotten
-        : prepareOn(await connectionOf(job), job, signal, options).catch((error: unknown) =>
-            signal.aborted ? { kind: "aborted" } : Promise.reject(error as Error),
-          ),
+        : connectionOf(job, signal)
+            .then((connection) => prepareOn(connection, job, signal, options))
+            .catch(orAborted(signal)),
     run: async (job, signal) =>
-      job.resumed ? forgotten : runOn(await connectionOf(job), job, signal, options),
-    collect,
+      job.resumed
+        ? forgotten
+        : connectionOf(job, signal)
+            .then((connection) => runOn(connection, job, signal, options))
+            .catch(orAborted(signal)),
+    collect: (job, after, signal) => collect(job, after, signal).catch(orAborted(signal)),
     pids: (buildId) => connections.get(buildId)?.pids() ?? [],
     async [Symbol.asyncDispose]() {
       await Promise.all([...connections.values()].map((c) => c[Symbol.asyncDispose]()));
@@ -122,25 +151,33 @@ async function prepareOn(
   if (job.lease) sink.say(facts.id, `rack ${job.lease.te}, epoch ${job.lease.epoch}`);
   const zuul = `${JSON.stringify(zuulVariable(job), null, 2)}\n`;
   const manifest = `${JSON.stringify(buildManifest(job), null, 2)}\n`;
-  await sink.put(facts, "zuul.json", zuul);
-  await sink.put(facts, "manifest.json", manifest);
+  for (const [path, content] of [
+    ["zuul.json", zuul],
+    ["manifest.json", manifest],
+  ] as const) {
+    await sink.put(facts, path, content).catch((error: unknown) => {
+      sink.say(facts.id, `${path} is not archived: ${describeError(error)}`);
+    });
+  }
   const script = prepareScript(job, options.doorUrl(), filesOf(job, zuul, manifest));
-  let last = "";
+  let reason = "";
   const ended = await connection.script((nonce) => withStatus(`${script}\n`, nonce), {
     onLine: (line) => {
-      last = line;
+      // git's own word of what is wrong; what it says after that is advice
+      if (!/^(error|fatal): /.test(reason)) reason = line;
       sink.say(facts.id, line);
     },
     timeoutMs: limits.gitMs,
     signal,
   });
-  if (ended.kind === "status" && ended.status !== 0) {
-    if (await diskFull(connection, signal)) {
-      return { kind: "disk-full", detail: "the node's disk is full: no workspace" };
-    }
-    return { kind: "unreachable", detail: `workspace: exit ${ended.status}: ${last}` };
+  if (ended.kind !== "status") return outcomeOf(ended, "pre");
+  if (ended.status === 0) return { kind: "done" };
+  if (await diskFull(connection, signal)) {
+    return { kind: "disk-full", detail: "the node's disk is full: no workspace" };
   }
-  return ended.kind === "status" ? { kind: "done" } : outcomeOf(ended, "pre");
+  const own = ended.status === CHECKOUT_FAILED;
+  const what = own ? "cannot be checked out" : "could not be made";
+  return { kind: "no-workspace", own, detail: `the workspace ${what}: ${reason}` };
 }
 
 /** pre, then run, under one time-out. */
@@ -164,7 +201,10 @@ async function runOn(
   return { kind: "done" };
 }
 
-/** post, cleanup, collection; the first post command that fails is the outcome. */
+/**
+ * post, cleanup, collection; the first post command that fails is the outcome. Of a build that was
+ * stopped, clean-up and logs are short: somebody waits for its node.
+ */
 async function finishOn(
   connection: NodeConnection,
   job: ExecutorJob,
@@ -172,31 +212,38 @@ async function finishOn(
   signal: AbortSignal,
   options: ExecutorOptions,
 ): Promise<StepOutcome> {
-  const { sink } = options;
+  const { sink, clock } = options;
   const { facts } = job;
+  const stopped = after.kind === "aborted";
   let outcome: StepOutcome = { kind: "done" };
-  if (after.kind !== "aborted") {
+  if (!stopped && after.kind !== "no-workspace") {
     for (const command of facts.job.postRun) {
       const limitMs = facts.job.postTimeoutSeconds * 1000;
       const ended = await runCommand(connection, job, "post", command, limitMs, signal, options);
       if (outcome.kind === "done") outcome = ended;
+      if (signal.aborted) return { kind: "aborted" };
     }
   }
+  const cleanUntilMs = clock.monoMs() + (stopped ? limits.abortedCleanupMs : Infinity);
   for (const command of facts.job.cleanupRun) {
-    await runCommand(connection, job, "post", command, limits.cleanupMs, signal, options);
+    const limitMs = Math.min(limits.cleanupMs, cleanUntilMs - clock.monoMs());
+    await runCommand(connection, job, "post", command, limitMs, signal, options);
+    if (signal.aborted) return { kind: "aborted" };
   }
-  await collectLogs(
+  const limitMs = stopped ? limits.abortedCollectMs : limits.collectMs;
+  await collectFiles(
     connection,
     {
       say: (text) => sink.say(facts.id, text),
       logs: (stream, stop) => sink.logs(facts, stream, stop),
+      leftOut: (names) => sink.leftOut(facts, names),
       machine: (name, stream, stop) => sink.machine(facts, name, stream, stop),
       missing: (name, reason) => sink.missing(facts, name, reason),
     },
-    { machines: after.kind !== "aborted" },
-    signal,
+    { machines: !stopped },
+    AbortSignal.any([signal, AbortSignal.timeout(limitMs)]),
   );
-  return outcome;
+  return signal.aborted ? { kind: "aborted" } : outcome;
 }
 
 async function runCommand(
@@ -215,7 +262,8 @@ async function runCommand(
   const ended = await connection.script(
     (nonce) => phaseScript(command, directory, environment, nonce),
     {
-      onLine: (line) => options.sink.say(facts.id, line),
+      onLine: (line) => options.sink.output(facts.id, line),
+      room: () => options.sink.room(facts.id),
       timeoutMs: Math.max(1, limitMs),
       signal,
     },
@@ -224,7 +272,9 @@ async function runCommand(
     options.sink.say(facts.id, `${phase}: timed out, ended`);
   }
   if (ended.kind === "timed-out" || ended.kind === "aborted") {
-    await endPhase(connection, ended.kind === "aborted" ? limits.endAbortedMs : limits.commandMs);
+    // of an aborted build it is tried all the same, for a moment
+    if (ended.kind === "aborted") await endPhase(connection, limits.endAbortedMs);
+    else await endPhase(connection, limits.commandMs, signal);
     return outcomeOf(ended, phase);
   }
   if (ended.kind === "unreachable") return ended;
@@ -236,11 +286,15 @@ async function runCommand(
   return { kind: "exited", phase, exitCode: ended.status };
 }
 
-async function endPhase(connection: NodeConnection, timeoutMs: number): Promise<void> {
+async function endPhase(
+  connection: NodeConnection,
+  timeoutMs: number,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<void> {
   await connection.script((nonce) => withStatus(endPhaseScript, nonce), {
     onLine: () => undefined,
     timeoutMs,
-    signal: new AbortController().signal, // it must end even where the build was aborted
+    signal,
   });
 }
 

@@ -69,9 +69,12 @@ export function prepareScript(
 ): string {
   const lines = [
     "set -eu",
+    "exec 2>&1",
     "umask 022",
     `[ -w ${SOURCES} ] || sudo -n install -d -o ci -g ci /opt/stack ${SOURCES}`,
     `mkdir -p ${WORKSPACE}/logs ${HOME}/.rackyard`,
+    // users beside ours may look into the checkouts (devstack sets the same)
+    "sudo -n git config --system --replace-all safe.directory '*' 2>/dev/null || true",
     'fetch() { local n=1; until git fetch -q --no-tags --no-write-fetch-head "$@"; do',
     '  [ "$n" -lt 3 ] || return 1; n=$((n + 1)); sleep 1; done; }',
   ];
@@ -83,7 +86,9 @@ export function prepareScript(
       repo.baseCommit,
       ...Object.values(repo.branches),
     ].filter((want, index, all) => all.indexOf(want) === index);
-    const refspecs = wanted.map((want, index) => q(`+${want}:refs/rackyard/${index}`));
+    const commits = wanted.map((want, index) => q(`+${want}:refs/rackyard/${index}`));
+    // git describe, setuptools_scm, pbr: versions are made of tags
+    const refspecs = [...commits, q("+refs/tags/*:refs/tags/*")];
     const packed = Object.entries({ ...repo.branches, [repo.branch]: repo.baseCommit }).map(
       ([branch, commit]) => `${commit} refs/remotes/origin/${branch}`,
     );
@@ -92,7 +97,7 @@ export function prepareScript(
       `git init -q -b ${WORK_BRANCH} ${q(directory)}`,
       `cd ${q(directory)}`,
       `fetch ${q(url)} ${refspecs.join(" ")}`,
-      `git checkout -q -B ${WORK_BRANCH} ${q(repo.commit)}`,
+      `git checkout -q -B ${WORK_BRANCH} ${q(repo.commit)} || exit ${CHECKOUT_FAILED}`,
       // the refs as frozen; what was only fetched to have the objects goes with its loose files
       "rm -rf .git/refs/rackyard",
       `printf '%s\\n' ${[PACKED_REFS, ...packed.sort(byRef)].map(q).join(" ")} >.git/packed-refs`,
@@ -109,6 +114,9 @@ export function prepareScript(
   }
   return lines.join("\n");
 }
+
+/** What the script ends with where a checkout fails: by what the commit holds, if not the disk. */
+export const CHECKOUT_FAILED = 71;
 
 const PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted";
 /** M-6: an origin that leads nowhere. */

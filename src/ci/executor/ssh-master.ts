@@ -23,16 +23,19 @@ export function openSshMaster(
 ): SshMaster {
   let master: Child | undefined;
 
-  async function answers(): Promise<boolean> {
+  async function answers(signal: AbortSignal): Promise<boolean> {
     const check = await run("ssh", [...options, "-S", control, "-O", "check", login], {
       accept: "any",
       timeoutMs: limits.virshQueryMs,
+      signal,
     });
     return check.exitCode === 0;
   }
 
   /** Starts it and waits until it is up; its last words where it ends before. */
-  async function start(): Promise<boolean> {
+  async function start(signal: AbortSignal): Promise<boolean> {
+    // one that was begun before and did not come up
+    await master?.end("end", limits.sshGraceMs);
     await rm(control, { force: true });
     const child = launch("ssh", [...options, "-M", "-N", "-S", control, login], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -45,22 +48,24 @@ export function openSshMaster(
       () => (over = true),
       () => (over = true),
     );
-    const state = await until(async () => (over ? "over" : (await answers()) ? "up" : false), {
-      timeoutMs: limits.nodeSetupMs,
-      what: `ssh to ${login}`,
-    });
+    const look = async () => (over ? "over" : (await answers(signal)) ? "up" : false);
+    const what = `ssh to ${login}`;
+    const state = await until(look, { timeoutMs: limits.nodeSetupMs, signal, what });
     if (state === "up") return true;
     throw new Error(said.trim() || "ssh ended");
   }
 
   return {
     async connect(timeoutMs, signal) {
-      if (master && (await answers())) return;
-      await until(start, { timeoutMs, signal, what: `ssh to ${login}` });
+      // A peer that takes the connection and says nothing would hold an inner wait.
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      if (master && (await answers(limit))) return;
+      const wait = { timeoutMs, signal, what: `ssh to ${login}` };
+      await until(() => start(limit), wait);
     },
     pid: () => master?.pid,
     async end() {
-      await master?.end();
+      await master?.end("end", limits.sshGraceMs);
     },
   };
 }

@@ -96,6 +96,31 @@ test("J-5 a job is frozen with its parents: phases nest, vars merge deep, projec
   expect(freezeJobs(layout, "check", "tools").jobs).toEqual([]);
 });
 
+test("J-5 what cannot be frozen names the job's file and line, and where it is used", () => {
+  const text = `${pipeline}
+- job: { name: base, attempts: 1 }
+- job: { name: child, parent: base, run: make }
+- job: { name: twins, nodeset: { nodes: [ { name: n, label: big } ] }, run: make,
+    required-projects: [ { name: other/app } ] }
+- project: { name: other/app }
+- project: { name: app, check: { jobs: [ child, twins ] } }`;
+  const lineOf = (part: string): number => {
+    return text.split("\n").findIndex((line) => line.includes(part)) + 1;
+  };
+  const { layout, faults } = check(text);
+  const frozen = freezeJobs(layout, "check", "app");
+  expect(frozen.jobs).toEqual([]);
+  expect(frozen.faults).toMatchObject([
+    { code: "no-nodeset", detail: expect.stringContaining(`(l.yaml:${lineOf("name: child")})`) },
+    { code: "same-checkout", detail: expect.stringContaining(`(l.yaml:${lineOf("name: twins")})`) },
+  ]);
+  for (const { pointer } of frozen.faults) {
+    expect(pointer).toMatch(new RegExp(`^l[.]yaml:${lineOf("jobs: [ child")}:\\d+$`));
+  }
+  // the same faults refuse the layout as a whole
+  expect(faults).toEqual(expect.arrayContaining(frozen.faults));
+});
+
 test("surface §7 run-in is the item's project for a job of the layout folder", () => {
   const { layout } = check(`${pipeline}
 - job: { name: unit, nodeset: { nodes: [ { name: n, label: big } ] }, run: make }

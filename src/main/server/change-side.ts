@@ -26,7 +26,7 @@ export type ChangeSide = {
 };
 
 export async function openChangeSide(base: Base, scheduler: Late<Scheduler>): Promise<ChangeSide> {
-  const { places, log, clock, stack } = base;
+  const { places, log, clock, stack, troubles, settings } = base;
   const git = await openGit(places.server);
   const review = stack.use(await openReview(base, git, scheduler));
   const merger = openMerger({
@@ -45,7 +45,11 @@ export async function openChangeSide(base: Base, scheduler: Late<Scheduler>): Pr
     directory: places.archive,
     clock,
     log: log.child({ component: "archive" }),
+    keepDays: settings.config.archive.keepDays,
+    maxBytes: settings.config.archive.maxGiB * 2 ** 30,
+    troubles,
   });
+  stack.use(archive);
   return { review, merger, door, archive };
 }
 

@@ -105,6 +105,7 @@ function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Sche
     clock,
     random: systemRandom,
     log: log.child({ component: "executor" }),
+    troubles,
     sink: archive,
     identityFile: join(places.keys, "executor"),
     runDirectory: places.executorRun,
@@ -217,16 +218,15 @@ function reachedAs(text: string | undefined): { hostNames: string[]; secure: boo
 }
 
 async function keepHouse(
-  { settings, log }: Base,
+  { log }: Base,
   { review, archive }: Parts,
   signal: AbortSignal,
 ): Promise<void> {
-  const { keepDays, maxGiB } = settings.config.archive;
   for (;;) {
     await pause(limits.housekeepingMs, signal);
     try {
       await review.maintain(signal);
-      await archive.sweep(keepDays, maxGiB * 2 ** 30);
+      await archive.sweep(signal);
     } catch (error) {
       signal.throwIfAborted();
       log.warn({ error: describeError(error) }, "housekeeping failed; tried again later");

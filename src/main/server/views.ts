@@ -55,9 +55,9 @@ function buildsOf(scheduler: Late<Scheduler>): BuildViews {
     list: async (query) => views().list(query),
     get: async (id) => views().get(id),
     timeline: async (id) => views().timeline(id),
-    async *console(id, afterSeq, signal) {
+    async *console(id, afterSeq, signal, follow) {
       try {
-        yield* views().console(id, afterSeq, signal);
+        yield* views().console(id, afterSeq, signal, follow);
       } catch (error) {
         // A build that waits has no console yet: it is empty.
         if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
@@ -74,7 +74,7 @@ function buildsOf(scheduler: Late<Scheduler>): BuildViews {
 function rawOf({ review, archive, broker }: ServerParts): RawHandlers {
   return {
     git: review.git,
-    logs: serveLogs(archive.directory),
+    logs: serveLogs(archive),
     hostSession: (request, socket, head) => broker.sessions.accept(request, socket, head),
   };
 }
