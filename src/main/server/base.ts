@@ -30,6 +30,4 @@ export type Base = ServerSurroundings & {
   readonly troubles: Troubles;
   /** Closed in reverse order of opening. */
   readonly stack: AsyncDisposableStack;
-  /** What fails just now and is tried again; status shows it. */
-  readonly troubles: Troubles;
 };
