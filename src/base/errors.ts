@@ -20,6 +20,7 @@ export const errorCodes = {
   "not-found": { exit: 69, http: 404 },
   "unknown-project": { exit: 69, http: 404 },
   unsatisfiable: { exit: 69, http: 422 },
+  "address-not-yours": { exit: 77, http: 422 },
   "wait-timeout": { exit: 69, http: 503 },
   "timed-out": { exit: 69, http: 503 },
   "host-gone": { exit: 69, http: 503 },

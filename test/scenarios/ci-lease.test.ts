@@ -5,7 +5,7 @@
  */
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { silentLog } from "../../src/base/log.ts";
-import { openRackClient } from "../../src/main/rack-client.ts";
+import { openBuildLeases } from "../../src/main/build-leases.ts";
 import { soon } from "./ci-ports.ts";
 import { checkPipeline, layoutOf, openSmallReview, openWorld, smallMerger } from "./ci-world.ts";
 import type { World } from "./ci-world.ts";
@@ -38,7 +38,7 @@ beforeEach(async () => {
     store: server.store,
     review: review.port,
     merger: smallMerger,
-    rackPort: openRackClient(server.socketPath, silentLog),
+    rackPort: openBuildLeases(() => server.broker.leases, silentLog),
   });
 });
 afterEach(async () => {

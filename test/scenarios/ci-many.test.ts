@@ -5,7 +5,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { silentLog } from "../../src/base/log.ts";
 import { until } from "../../src/base/wait.ts";
-import { openRackClient } from "../../src/main/rack-client.ts";
+import { openBuildLeases } from "../../src/main/build-leases.ts";
 import { soon } from "./ci-ports.ts";
 import { checkPipeline, layoutOf, openSmallReview, openWorld, smallMerger } from "./ci-world.ts";
 import { makeLeaseDirectory, openLeaseServer } from "./lease-world.ts";
@@ -27,7 +27,7 @@ test("P4 N-1 300 builds wait for one rack: each has it once, in the queue's orde
     (await server.broker.fleet.testenvs()).some((te) => te.state === "ready"),
   );
   const review = openSmallReview();
-  const rackPort = openRackClient(server.socketPath, silentLog);
+  const rackPort = openBuildLeases(() => server.broker.leases, silentLog);
   const { store } = server;
   const world = openWorld({ store, review: review.port, merger: smallMerger, rackPort });
   onTestFinished(async () => {

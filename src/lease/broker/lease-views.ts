@@ -99,21 +99,27 @@ export function openLeaseViews(options: LeaseViewsOptions) {
   }
 
   return {
-    async ask(request: LeaseRequest, caller: Caller, key?: string): Promise<LeaseCreated> {
+    /** `paired`: the addresses are those of nodes that our own scheduler chose. */
+    async ask(
+      request: LeaseRequest,
+      caller: Caller,
+      key?: string,
+      paired = false,
+    ): Promise<LeaseCreated> {
       const id = key === undefined ? options.random.uuid4() : tokens.idOf(caller.name, key);
       const known = key !== undefined && (loop.ledger.leases.has(id) || (await isStored(id)));
       if (known) return { ...(await view(id)), token: tokens.of(id) };
       const group = groupOf(request, caller);
       const { tenant } = options;
-      await loop.post({ kind: "ask", id, request, caller: caller.name, group, tenant });
+      await loop.post({ kind: "ask", id, request, caller: caller.name, group, tenant, paired });
       return { ...(await view(id)), token: tokens.of(id) };
     },
 
-    async patch(id: string, patch: LeasePatch, token: string): Promise<LeaseView> {
+    async patch(id: string, patch: LeasePatch, token: string, paired = false): Promise<LeaseView> {
       await guard(id, token);
       const { takeable } = patch;
       const addresses = patch.holder?.addresses ?? null;
-      await loop.post({ kind: "patch", id, takeable, addresses });
+      await loop.post({ kind: "patch", id, takeable, addresses, paired });
       return view(id);
     },
 

@@ -85,7 +85,15 @@ async function post(event: LedgerEvent): Promise<void> {
 }
 
 const ask = (id: string, more: Partial<LeaseRequest> = {}): Promise<void> =>
-  post({ kind: "ask", id, request: request(more), caller: "c", group: "g", tenant: "t" });
+  post({
+    kind: "ask",
+    id,
+    request: request(more),
+    caller: "c",
+    group: "g",
+    tenant: "t",
+    paired: false,
+  });
 
 const report: CheckedReport = {
   report: sampleReport({ state: "provisioning" }),
@@ -162,6 +170,7 @@ test("what comes at once shares a transaction; a full mailbox rejects, and never
       caller: "c",
       group: "g",
       tenant: "t",
+      paired: false,
     }),
   );
   await clock.advance(0);

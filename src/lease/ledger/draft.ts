@@ -124,7 +124,7 @@ function grantable(host: Host): boolean {
 }
 
 export function freshAlive(nowMs: number): Alive {
-  return { seenMs: nowMs, streams: 0, streamLostMs: null, sinceMs: nowMs };
+  return { seenMs: nowMs, streams: 0, streamLostMs: null, sinceMs: nowMs, extendingUntilMs: 0 };
 }
 
 /** What is written: the lease without what begins anew after a start. */
@@ -168,7 +168,7 @@ export function moveLease(draft: Draft, lease: Lease, event: LeaseEvent, name?: 
   };
   const begun =
     step.state.kind === lease.state.kind
-      ? moved
+      ? { ...moved, alive: { ...moved.alive, extendingUntilMs: 0 } }
       : { ...moved, alive: { ...moved.alive, sinceMs: draft.nowMs } };
   noteUse(draft, lease, begun);
   putLease(draft, begun, name ?? event.kind, lease.state.kind);

@@ -6,6 +6,7 @@ import { assertNever } from "../../base/assert.ts";
 import type { EndReason } from "../../model/lease.ts";
 import { freshAlive, moveLease, putLease } from "./draft.ts";
 import type { Draft } from "./draft.ts";
+import { refuseAddresses } from "./addresses.ts";
 import { parseLabels } from "./label-expression.ts";
 import type { HolderEvent, Refusal } from "./ledger-event.ts";
 import type { Lease } from "./ledger-state.ts";
@@ -18,7 +19,7 @@ export function onHolderEvent(draft: Draft, event: HolderEvent): Refusal | null 
   if (!lease) return over(event.id);
   switch (event.kind) {
     case "patch":
-      return patch(draft, lease, event.takeable, event.addresses);
+      return patch(draft, lease, event);
     case "look":
       return seen(draft, lease, {});
     case "stream-opened":
@@ -68,6 +69,8 @@ function ask(draft: Draft, event: Ask): Refusal | null {
     const fault = { pointer: "/durationSeconds", code: "too-long", detail };
     return { code: "bad-request", detail: asked, faults: [fault] };
   }
+  const foreign = event.paired ? null : refuseAddresses(draft, request.holder.addresses);
+  if (foreign) return foreign;
   const crowd = crowded(draft, event.caller);
   if (crowd) return crowd;
   const faults = missing(draft, { request, wants: labels.expression });
@@ -117,9 +120,10 @@ function crowded(draft: Draft, caller: string): Refusal | null {
 function patch(
   draft: Draft,
   lease: Lease,
-  takeable: boolean,
-  addresses: readonly string[] | null,
+  { takeable, addresses, paired }: Extract<HolderEvent, { kind: "patch" }>,
 ): Refusal | null {
+  const foreign = paired ? null : refuseAddresses(draft, addresses ?? []);
+  if (foreign) return foreign;
   if (lease.state.kind !== "waiting") {
     // Granted meanwhile: what is in force stays; asking for what is so already is no conflict.
     if (takeable) return seen(draft, lease, {});
@@ -167,6 +171,10 @@ function mayExtend(draft: Draft, lease: Lease, durationMs: number): Refusal | nu
     if (state.kind === "ending") return over(lease.id, state.reason);
     return { code: "conflict", detail: `lease ${lease.id} is ${state.kind}, not active` };
   }
+  if (lease.alive.extendingUntilMs > draft.nowMs) {
+    const detail = `an extension of lease ${lease.id} is under way`;
+    return { code: "conflict", detail, remedy: "ask again when it is answered" };
+  }
   seen(draft, lease, {});
   const whole = state.deadlineMs + durationMs - state.preparedAtMs;
   if (whole > draft.policy.maxDurationMs + draft.policy.deadlineSlackMs) {
@@ -177,7 +185,10 @@ function mayExtend(draft: Draft, lease: Lease, durationMs: number): Refusal | nu
   const starving = draft.index.queue.find(
     (other) => other.takeable && te !== undefined && fits(draft, te, other),
   );
-  if (!starving) return null;
+  if (!starving) {
+    // What the host adds is counted when it says so: until then nobody adds on the same sum.
+    return seen(draft, lease, { extendingUntilMs: draft.nowMs + draft.policy.prepareMs });
+  }
   const who = starving.request.holder.name;
   return { code: "conflict", detail: `${who} waits for ${state.grant.te}: no extension now` };
 }

@@ -14,12 +14,15 @@ export type HolderEvent =
       readonly caller: string;
       readonly group: string;
       readonly tenant: string;
+      /** Its addresses are of nodes that our own scheduler paired it with. */
+      readonly paired: boolean;
     }
   | {
       readonly kind: "patch";
       readonly id: string;
       readonly takeable: boolean;
       readonly addresses: readonly string[] | null;
+      readonly paired: boolean;
     }
   /** A call with the lease's token: a sign of life. */
   | { readonly kind: "look"; readonly id: string }
@@ -123,6 +126,7 @@ export type Refusal = {
   readonly code:
     | "bad-request"
     | "unsatisfiable"
+    | "address-not-yours"
     | "too-many"
     | "lease-over"
     | "conflict"

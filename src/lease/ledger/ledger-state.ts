@@ -60,6 +60,8 @@ export type Alive = {
   readonly streamLostMs: number | null;
   /** Since when this state is waited in: prepared, taken. */
   readonly sinceMs: number;
+  /** The host was asked to extend it, and has not answered; until then there is no other. */
+  readonly extendingUntilMs: number;
 };
 
 export type Lease = LeaseRecord & {

@@ -316,6 +316,7 @@ function openWorld() {
         caller: "c",
         group: "g",
         tenant: "t",
+        paired: false,
       } as const;
       if (happen(event, crash)) answered.add(id);
     },
@@ -473,7 +474,13 @@ function perform(world: World, s: Step): void {
   if (s.do === "take" && lease) world.happen({ kind: "take", id: lease.id }, crash);
   if (s.do === "release" && lease) world.happen({ kind: "release", id: lease.id }, crash);
   if (s.do === "patch" && lease) {
-    world.happen({ kind: "patch", id: lease.id, takeable: s["on"] as boolean, addresses: null });
+    world.happen({
+      kind: "patch",
+      id: lease.id,
+      takeable: s["on"] as boolean,
+      addresses: null,
+      paired: false,
+    });
   }
   if (s.do === "connect") world.connect(host);
   if (s.do === "cut") world.cut(host);

@@ -80,7 +80,15 @@ function openWorld() {
         holder: { name: `holder of ${id}`, addresses: [] },
         ...more,
       };
-      return happen({ kind: "ask", id, request, caller: "c", group: "g", tenant: "t" });
+      return happen({
+        kind: "ask",
+        id,
+        request,
+        caller: "c",
+        group: "g",
+        tenant: "t",
+        paired: false,
+      });
     },
     prepared(id: string) {
       const state = ledger.leases.get(id)!.state;
@@ -458,6 +466,52 @@ test("a wait that is over ends as wait-timeout; waitSeconds 0 takes what is free
   world.ask("not now", { waitSeconds: 0 });
   world.silence(Math.max(1, world.ledger.dueMs - world.nowMs));
   expect(world.state("not now")).toBeUndefined();
+});
+
+test("lease.md §4 an asker's word opens no address of the test network; our own pairing does", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  const holder = { name: "n", addresses: ["203.0.113.7", "10.99.0.181"] };
+  expect(world.ask("stranger", { holder })).toMatchObject({
+    code: "address-not-yours",
+    faults: [{ pointer: "/holder/addresses/1", code: "address-not-yours" }],
+  });
+  expect(world.state("stranger")).toBeUndefined();
+  expect(
+    world.ask("outside", { takeable: false, holder: { ...holder, addresses: ["203.0.113.7"] } }),
+  ).toBe(null);
+  const patch = {
+    kind: "patch",
+    id: "outside",
+    takeable: false,
+    addresses: ["10.99.0.181"],
+  } as const;
+  expect(world.happen({ ...patch, paired: false })).toMatchObject({ code: "address-not-yours" });
+  expect(world.ledger.leases.get("outside")!.addresses).toEqual(["203.0.113.7"]);
+  expect(world.happen({ ...patch, paired: true })).toBe(null);
+  expect(world.ledger.leases.get("outside")!.addresses).toEqual(["10.99.0.181"]);
+});
+
+test("L8 extensions that come at once do not exceed the policy: one at a time", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("long");
+  world.prepared("long");
+  const extend = (): unknown =>
+    world.happen({ kind: "check-extend", id: "long", durationMs: 200_000 });
+  expect(extend()).toBe(null);
+  expect(extend()).toMatchObject({ code: "conflict" });
+  // The host never answered: after its time somebody may try again.
+  world.pass(policy.prepareMs);
+  expect(extend()).toBe(null);
+  const state = world.state("long");
+  const expiresAt = state?.kind === "active" ? state.expiresAt : AT;
+  const deadlineAt = new Date(Date.parse(expiresAt) + 200_000).toISOString();
+  const leaseEpoch = "1";
+  world.report("here:1", { state: "leased", epoch: "1", lease: "long", leaseEpoch, deadlineAt });
+  expect(world.state("long")).toMatchObject({ expiresAt: deadlineAt });
+  // Answered: the next is judged by the new sum, and is too much.
+  expect(extend()).toMatchObject({ code: "not-allowed" });
 });
 
 test("lease.md §9 a decision at 1,000 TEs and 2,000 waiters takes far less than 50 ms", () => {

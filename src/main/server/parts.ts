@@ -20,7 +20,7 @@ import type { Scheduler } from "../../ci/scheduler.ts";
 import { openAnswerStore } from "../answer-store.ts";
 import { openEventFeed } from "../event-feed.ts";
 import type { EventFeed } from "../event-feed.ts";
-import { openRackClient } from "../rack-client.ts";
+import { openBuildLeases } from "../build-leases.ts";
 import { openTokens } from "../tokens.ts";
 import type { Tokens } from "../tokens.ts";
 import { version } from "../version.ts";
@@ -123,7 +123,7 @@ function openSchedulerOf(base: Base, parts: Parts, layout: Layout): Promise<Sche
     nodePool: pool,
     executor,
     archive,
-    racks: openRackClient(places.apiSocket, log.child({ component: "racks" })),
+    racks: openBuildLeases(() => broker.leases, log.child({ component: "racks" })),
     troubles,
     ends: { lease: (id) => endOfLease(broker, id), node: (id) => pool.ends(id) },
     layout,
