@@ -18,13 +18,13 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { run } from "../src/base/command.ts";
 import type { CommandResult } from "../src/base/command.ts";
-import { executableFolder } from "../test/samples/executable-folder.ts";
+import { runnableFolder } from "../src/base/runnable-folder.ts";
 
 const tree = join(import.meta.dirname, "..");
 let root: string;
 
 beforeEach(async () => {
-  root = await executableFolder("rackyard-bootstrap-");
+  root = await runnableFolder("rackyard-bootstrap-");
   for (const folder of ["bin", ".tools", "src/main"])
     mkdirSync(join(root, folder), { recursive: true });
   const files = ["rackyard", "package.json", "package-lock.json", ".npmrc"];

@@ -13,6 +13,13 @@ export function addChangeCommands(program: Program): void {
   program.noun("change", "Changes under review: look, vote, give up, check again");
   program.add("change list", listVerb);
   program.add("change show", showVerb);
+  program.add("change watch", {
+    ...watchWords,
+    async run(context, input) {
+      const { watchChange } = await import("./change-watch.ts");
+      return watchChange(context, input);
+    },
+  });
   program.add("change vote", voteVerb);
   program.add("change comment", commentVerb);
   program.add("change approve", approveVerb);
@@ -87,6 +94,12 @@ const showVerb: Verb = {
       return parts.join("\n");
     });
   },
+};
+
+const watchWords = {
+  summary: "Follow a change's checks to their vote; exit 0 if it is for the change",
+  example: "rackyard change watch 4",
+  args: "<number>",
 };
 
 const voteVerb: Verb = {

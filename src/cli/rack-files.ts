@@ -7,7 +7,7 @@
 import { access, chmod, constants, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
-import { temporaryFolder } from "../base/files.ts";
+import { runnableFolder } from "../base/runnable-folder.ts";
 import type { TestenvData } from "../model/testenv.ts";
 
 export type RackFiles = AsyncDisposable & {
@@ -19,7 +19,7 @@ export type RackFiles = AsyncDisposable & {
 type Env = Readonly<Record<string, string | undefined>>;
 
 export async function writeRackFiles(data: TestenvData, env: Env): Promise<RackFiles> {
-  const directory = await temporaryFolder("rackyard-rack-"); // mode 0700
+  const directory = await runnableFolder("rackyard-rack-"); // mode 0700
   const dispose = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const file = async (name: string, text: string): Promise<string> => {

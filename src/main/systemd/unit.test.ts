@@ -1,14 +1,14 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { executableFolder } from "../../../test/samples/executable-folder.ts";
+import { runnableFolder } from "../../base/runnable-folder.ts";
 import { run } from "../../base/command.ts";
 import { unitName, unitText } from "./unit.ts";
 
 const template = new URL("../../../examples/service/rackyard.service", import.meta.url);
 
 test("issue 6 §10 the unit is one that systemd takes, also with blanks and signs in the paths", async () => {
-  const folder = await executableFolder("unit ");
+  const folder = await runnableFolder("unit ");
   try {
     for (const state of ["/var/lib/rackyard", "/srv/a b/50% $HOME/ü"]) {
       const text = unitText(await readFile(template, "utf8"), { root: folder, state });
