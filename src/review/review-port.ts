@@ -52,8 +52,6 @@ export type ReportOutcome = {
   readonly labelsDropped: readonly string[];
 };
 
-export type ReviewListener = (event: ReviewEvent) => void | Promise<void>;
-
 export type ReviewPort = {
   /** The connection's name in configuration and layout, e.g. `local`. */
   readonly connection: string;
@@ -61,12 +59,8 @@ export type ReviewPort = {
   change(number: number): Promise<ReviewChange>;
   /** Durable events after `seq`, in order: what was missed, or everything from 0. */
   eventsSince(seq: number, limit: number): Promise<readonly ReviewEvent[]>;
-  /**
-   * Hands over each durable event after `afterSeq` (without it: from now on), in order, the next
-   * one when the listener is done. One that fails gets the event again, after a pause: at least
-   * once, so the listener keeps the last `seq` it has dealt with. Gives back how to stop it.
-   */
-  onEvent(listener: ReviewListener, afterSeq?: number): () => void;
+  /** Calls `ring` after each new event, to ask for it; gives back how to stop it. */
+  onNews(ring: () => void): () => void;
   report(report: ReviewReport): Promise<ReportOutcome>;
   /** Where git fetches the project's branches and changes from; undefined: no such project. */
   source(project: string): string | undefined;

@@ -16,6 +16,7 @@ import type { ReviewPort } from "../review-port.ts";
 import { openChanges } from "./changes.ts";
 import { openGitDoor } from "./git-door.ts";
 import type { GitDoor } from "./git-door.ts";
+import { answerGerritQuery } from "./gerrit-query.ts";
 import { openHookDoor } from "./hook-door.ts";
 import { installHooks } from "./hook-files.ts";
 import { openReceive } from "./receive.ts";
@@ -43,7 +44,7 @@ export type ChangeCalls = {
 export type BuiltinReview = AsyncDisposable &
   ReviewPort & {
     readonly views: ChangeCalls;
-    /** `/git/…` of the API. */
+    /** `/git/…` of the API, and of Gerrit's `/tools/hooks/commit-msg` and `/changes/?q=`. */
     readonly git: GitDoor;
     /** The projects that the layout names, from now on: made where they are not there. */
     setProjects(projects: readonly string[]): Promise<void>;
@@ -81,7 +82,7 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
   const { connection, store, git, clock, random, log } = options;
   const stop = new AbortController();
   const repositories = openRepositories(git, options.repositoriesDirectory);
-  const events = await openReviewEvents(store, log);
+  const events = openReviewEvents(store);
   const listeners = new Set<(change: number) => void>();
   const changes = openChanges({
     store,
@@ -118,10 +119,11 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     git: openGitDoor({
       repositories,
       knows,
-      server: openGitServer(git, log, stop.signal),
+      server: openGitServer({ git, log, signal: stop.signal }),
       hooks,
       hooksPath,
       anonymousRead: options.anonymousRead,
+      query: (query, response) => answerGerritQuery(changes, options.url(), query, response),
       settle,
     }),
     async setProjects(names) {
@@ -133,7 +135,7 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     source: (project) => (knows(project) ? repositories.path(project) : undefined),
     change: async (number) => reviewChangeOf({ changes, urlOf }, await changes.get(number)),
     eventsSince: (seq, limit) => events.since(seq, limit),
-    onEvent: (listener, afterSeq) => events.listen(listener, afterSeq),
+    onNews: (ring) => events.onNews(ring),
     onChanged(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -145,7 +147,6 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     async [Symbol.asyncDispose]() {
       stop.abort();
       await hooks[Symbol.asyncDispose]();
-      await events[Symbol.asyncDispose]();
     },
   };
 }
