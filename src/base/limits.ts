@@ -218,6 +218,8 @@ export const limits = {
   /** What walks trees that a stranger pushed (files of a change, its attributes): less of both. */
   gitWalkAddressBytes: 512 * 1024 ** 2,
   gitWalkMs: 10_000,
+  /** One merge: the largest project's takes seconds; the project's other changes wait for it. */
+  gitMergeMs: 60_000,
   /** Paths listed of one commit (ci.md M-7): more than any file matcher is asked about. */
   changedPaths: 10_000,
   /** A fetch's request, unpacked: wants and haves of 10⁵ refs. */

@@ -253,7 +253,12 @@ export async function mergeTrees(
       checked(what.ours),
       checked(what.theirs),
     ],
-    { ...options, accept: [0, 1], ...(workTree === undefined ? {} : { cwd: workTree }) },
+    {
+      ...options,
+      timeoutMs: limits.gitMergeMs,
+      accept: [0, 1],
+      ...(workTree === undefined ? {} : { cwd: workTree }),
+    },
   );
   const fields = result.stdout.split("\0");
   const tree = fields[0] ?? "";

@@ -231,6 +231,18 @@ function causeOf(error: unknown): "request" | "limit" | "machine" {
   return isOutOfBounds(error) && !isRackyardError(error, "timed-out") ? "limit" : "machine";
 }
 
+/** A merge that met a limit of time or memory would meet it again: its trees are made for that. */
+async function mergeOrLimit<T>(name: string, merge: () => Promise<T>): Promise<T> {
+  try {
+    return await merge();
+  } catch (cause) {
+    if (!isOutOfBounds(cause)) throw cause;
+    return fail("too-large", `${name}: its merge takes more time or memory than git may use`, {
+      cause,
+    });
+  }
+}
+
 /** M-1, M-2 merge-resolve: onto the branch's tip, or the previous item's result. */
 async function mergeItem(
   git: Git,
@@ -253,13 +265,15 @@ async function mergeItem(
     const message = `${name} shares no history with branch ${item.branch} of ${item.project}`;
     return { kind: "conflict", files: [], message };
   }
-  const outcome = await withAttributes(
-    git,
-    repository,
-    onto,
-    (workTree) =>
-      mergeTrees(git, repository, { ours: onto, theirs: item.commit, workTree }, options),
-    options,
+  const outcome = await mergeOrLimit(name, () =>
+    withAttributes(
+      git,
+      repository,
+      onto,
+      (workTree) =>
+        mergeTrees(git, repository, { ours: onto, theirs: item.commit, workTree }, options),
+      options,
+    ),
   );
   if (outcome.kind === "conflict") {
     const where = `${item.project} ${item.branch}`;
