@@ -317,6 +317,22 @@ export async function setRefs(
   });
 }
 
+/** Sets a ref that is `from` now; false, and nothing set, when somebody else was faster. */
+export async function moveRef(
+  git: Git,
+  repository: string,
+  ref: string,
+  move: { readonly from: string; readonly to: string },
+  options: GitOptions = {},
+): Promise<boolean> {
+  const args = ["update-ref", ref, checked(move.to), checked(move.from)];
+  const result = await git.run(repository, args, { ...options, accept: "any" });
+  if (result.exitCode === 0) return true;
+  const now = await readRefs(git, repository, [ref], options);
+  if (now.get(ref) !== move.from) return false;
+  return fail("command-failed", `git update-ref ${ref}: ${result.stderr.trim()}`);
+}
+
 function checked(id: string): string {
   assert(isObjectId(id), `not an object id: ${id}`);
   return id;

@@ -52,6 +52,14 @@ export type ReportOutcome = {
   readonly labelsDropped: readonly string[];
 };
 
+/** Whether a change may enter its branch now (ci.md P-4); `why` is for people. */
+export type MergeAnswer = { readonly can: true } | { readonly can: false; readonly why: string };
+
+export type SubmitOutcome =
+  /** `commit`: the branch's tip that contains the change. A second time it says the same. */
+  | { readonly kind: "submitted"; readonly commit: string }
+  | { readonly kind: "refused"; readonly why: string };
+
 export type ReviewPort = {
   /** The connection's name in configuration and layout, e.g. `local`. */
   readonly connection: string;
@@ -62,6 +70,14 @@ export type ReviewPort = {
   /** Calls `ring` after each new event, to ask for it; gives back how to stop it. */
   onNews(ring: () => void): () => void;
   report(report: ReviewReport): Promise<ReportOutcome>;
+  /** Labels that this system knows, and the values that each takes. */
+  labels(): ReadonlyMap<string, { readonly least: number; readonly most: number }>;
+  /** Numbers of open changes whose current patchset stands on one of this change (D-3). */
+  neededBy(number: number): Promise<readonly number[]>;
+  /** Throws `not-found`. Looks at labels and what the change needs, not at conflicts. */
+  canMerge(number: number, patchset: number): Promise<MergeAnswer>;
+  /** Merges exactly this patchset into its branch, as `canMerge` allows. Throws `not-found`. */
+  submit(number: number, patchset: number): Promise<SubmitOutcome>;
   /** Where git fetches the project's branches and changes from; undefined: no such project. */
   source(project: string): string | undefined;
 };

@@ -191,6 +191,10 @@ export function openSmallReview() {
       if (applied) reports.push(report);
       return Promise.resolve({ applied, labelsDropped: [] });
     },
+    labels: () => new Map([["Verified", { least: -2, most: 2 }]]),
+    neededBy: () => Promise.resolve([]),
+    canMerge: () => Promise.resolve({ can: false, why: "there is no branch" }),
+    submit: () => Promise.resolve({ kind: "refused", why: "there is no branch" }),
     source: () => "nowhere",
   };
   type Tell = { [T in ReviewEvent["type"]]: Omit<Extract<ReviewEvent, { type: T }>, FactKey> };

@@ -19,12 +19,14 @@ import type { GitDoor } from "./git-door.ts";
 import { answerGerritQuery } from "./gerrit-query.ts";
 import { openHookDoor } from "./hook-door.ts";
 import { installHooks } from "./hook-files.ts";
+import { labelRanges } from "./labels.ts";
 import { openReceive } from "./receive.ts";
 import { openReviewEvents } from "./review-events.ts";
 import { settleProject } from "./settle.ts";
+import { canMerge, submitChange } from "./submit.ts";
 import { openVerdicts } from "./verdicts.ts";
 import type { Verdicts } from "./verdicts.ts";
-import { listChanges, reviewChangeOf, viewOf } from "./views.ts";
+import { listChanges, neededBy, reviewChangeOf, viewOf } from "./views.ts";
 import type { ListQuery, ViewParts } from "./views.ts";
 
 /** What the API shows and does with changes (api/views.ts, ChangeViews). */
@@ -141,6 +143,11 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
       return () => listeners.delete(listener);
     },
     report: (report) => verdicts.report(report),
+    labels: () => labelRanges,
+    neededBy: (number) => neededBy(changes, number),
+    canMerge: (number, patchset) => canMerge({ changes }, number, patchset),
+    submit: (number, patchset) =>
+      submitChange({ git, repositories, changes, settle }, number, patchset),
     async maintain(signal) {
       for (const project of projects) await repositories.maintain(project, signal);
     },
