@@ -10,14 +10,13 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { launch, plainEnv, run } from "../../src/base/command.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { plainEnv, run } from "../../src/base/command.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { until } from "../../src/base/wait.ts";
 import { openMerger } from "../../src/ci/merger/merger.ts";
 import type { MergeResult, Merger } from "../../src/ci/merger/merger.ts";
-import { openGit } from "../../src/git/git-command.ts";
 import { openNodesDoor } from "../../src/git/nodes-door.ts";
 import { readRefs } from "../../src/git/repository.ts";
 import { openBench } from "./git-bench.ts";
@@ -151,11 +150,6 @@ describe("work whose cost is not its size", () => {
     await until(() => door.active === 0, { timeoutMs: 10_000, what: "git to end" });
     expect(await watch.end()).toBeLessThan(100 * 1024 * 1024);
   });
-
-  test("every git has an address-space limit, the hook's program none", async () => {
-    const { stdout } = await bench.git.run(".", ["-c", "alias.l=!ulimit -S -v; ulimit -H -v", "l"]);
-    expect(stdout.trim().split("\n")).toEqual([String(2 * 1024 * 1024), "unlimited"]);
-  });
 });
 
 function post(port: number, headers: Record<string, string> = {}): ClientRequest {
@@ -240,19 +234,6 @@ describe("what keeps the merger from its work", () => {
     expect((await readdir(copy)).filter((name) => name.endsWith(".lock"))).toEqual([]);
   });
 
-  test("git that an earlier server left is ended before the first of ours runs", async () => {
-    const configuration = join(bench.directory, "server/gitconfig");
-    const left = launch("cat", [], {
-      env: plainEnv({ GIT_CONFIG_GLOBAL: configuration }),
-      stdio: ["pipe", "ignore", "ignore"],
-    });
-    onTestFinished(() => left.end());
-    await openGit(join(bench.directory, "elsewhere"));
-    expect(left.process.exitCode).toBeNull();
-    await openGit(join(bench.directory, "server"));
-    expect((await left.exited).signalNumber).toBe(9);
-  });
-
   test("a commit of the year 2106, or of no year, on the branch is merged onto", async () => {
     const otto = await bench.author("otto");
     await dora.commit("b", "b\n", "Add b");
@@ -267,34 +248,6 @@ describe("what keeps the merger from its work", () => {
       const result = merged(await merger.prepare(await requestFor(1), signal));
       expect(result.zuulCommit).toMatch(/^[0-9a-f]{40}$/);
     }
-  });
-});
-
-test("M-2 attributes of the branch say how files merge, in every folder", async () => {
-  const otto = await bench.author("otto");
-  await otto.write("sub/.gitattributes", "*.bin binary\n");
-  await otto.write("CHANGES", "= Changes\n");
-  await otto.write("sub/x.bin", "1\n2\n3\n4\n5\n6\n7\n8\n9\n");
-  await otto.commit(".gitattributes", "CHANGES merge=union\n", "Attributes", null);
-  await otto.push("refs/heads/master");
-  await dora.ok("pull", "-q", "origin", "master");
-  await dora.commit("CHANGES", "= Changes\n- two\n", "Entry two");
-  await dora.push("refs/for/master");
-  await dora.ok("reset", "-q", "--hard", "HEAD~1");
-  await dora.commit("sub/x.bin", "one\n2\n3\n4\n5\n6\n7\n8\n9\n", "The first line of a binary");
-  await dora.push("refs/for/master");
-  await otto.write("sub/x.bin", "1\n2\n3\n4\n5\n6\n7\n8\nnine\n");
-  await otto.commit("CHANGES", "= Changes\n- one\n", "Entry one, and the last line", null);
-  await otto.push("refs/heads/master");
-  const union = merged(await merger.prepare(await requestFor(1), signal));
-  const shown = await bench.git.run(merger.repositories.path("app"), [
-    "show",
-    `${union.zuulCommit}:CHANGES`,
-  ]);
-  expect(shown.stdout.split("\n").sort()).toEqual(["", "- one", "- two", "= Changes"]);
-  expect(await merger.prepare(await requestFor(2), signal)).toMatchObject({
-    kind: "conflict",
-    files: ["sub/x.bin"],
   });
 });
 
@@ -318,11 +271,10 @@ test("M-5 one ref keeps a frozen state, tags among it; what is prepared meanwhil
   expect(text.stdout).toMatch(/^[0-9a-f]{40} refs\/heads\/b19$/m);
   // the sweep learns of what came while it ran
   const request = await requestFor(1);
-  let late: MergeResult | undefined;
   const live = new Set<string>();
   const sweeping = merger.sweep(() => live, signal);
   live.add(request.buildset);
-  late = await merger.prepare(request, signal);
+  const late = await merger.prepare(request, signal);
   await sweeping;
   await merger.sweep(() => live, signal);
   const kept = await readRefs(bench.git, copy, ["refs/zuul/", "refs/frozen/"]);
