@@ -21,7 +21,7 @@ const { layout, faults } = checkLayout(
 `,
     },
   ],
-  { labels: [], connections: ["local"], votes: builtinVotes },
+  { labels: [], connections: ["local"], votes: builtinVotes, longestLeaseSeconds: 14_400 },
 );
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
@@ -94,7 +94,7 @@ test("E-4, Q-1 a new patchset makes the old one leave, and enters", async () => 
   expect(kinds).toEqual(["new-patchset", "enqueue"]);
   expect(events[1]).toMatchObject({
     pipeline: "check",
-    change: { change: 1, patchset: 2 },
+    changes: [{ change: 1, patchset: 2 }],
     pushedMs: NOW - 60_000,
   });
 });

@@ -22,30 +22,35 @@ const { layout } = checkLayout(
 `,
     },
   ],
-  { labels: [], connections: ["local"], votes: builtinVotes },
+  { labels: [], connections: ["local"], votes: builtinVotes, longestLeaseSeconds: 14_400 },
 );
 
 const item: Item = {
   id: "3b9d2d3e-0000-4000-8000-000000000001",
   pipeline: "check",
-  change: {
-    connection: "local",
-    project: "app",
-    branch: "master",
-    change: 1,
-    patchset: 1,
-    ref: "refs/changes/01/1/1",
-    commit: "1".repeat(40),
-    url: "http://x/1",
-    subject: "One",
-  },
+  changes: [
+    {
+      connection: "local",
+      project: "app",
+      branch: "master",
+      change: 1,
+      patchset: 1,
+      ref: "refs/changes/01/1/1",
+      commit: "1".repeat(40),
+      url: "http://x/1",
+      subject: "One",
+    },
+  ],
   ahead: [],
   stage: "merging",
   pushedMs: 0,
   enqueuedMs: 0,
-  mergedMs: null,
-  merged: null,
-  jobs: [],
+  buildset: {
+    id: "3b9d2d3e-0000-4000-8000-000000000002",
+    mergedMs: null,
+    merged: null,
+    jobs: [],
+  },
   outcome: null,
   detail: [],
   endedMs: null,
@@ -104,7 +109,7 @@ test("M-3 what keeps the merger is told on the change, then ends without a vote"
   const { outcome, reports, left } = await prepare([machine], 16 * 60_000);
   expect(outcome).toEqual({ kind: "merger-error", detail: ["no space left"] });
   expect(reports).toMatchObject([
-    { change: 1, patchset: 1, votes: [], idempotencyKey: `${item.id} merge-delayed` },
+    { change: 1, patchset: 1, votes: [], idempotencyKey: `${item.buildset.id} merge-delayed` },
   ]);
   expect(reports[0]?.message).toContain("no space left");
   expect(left).toEqual([]);

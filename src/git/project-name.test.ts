@@ -46,7 +46,7 @@ test.each([
   "foo.lock",
   "x.git/y",
   "x/foo.lock/y",
-  Array.from({ length: 17 }, () => "a").join("/"),
+  Array.from({ length: 21 }, () => "a").join("/"),
   "a/".repeat(20) + "a",
   "a".repeat(101),
   `${"a".repeat(90)}/${"b".repeat(90)}/${"c".repeat(90)}`,
