@@ -153,7 +153,14 @@ async function dispatch(
 ): Promise<void> {
   const path = (request.url ?? "/").split("?")[0]!;
   const { raw } = options.views;
-  if (path === "/git/hooks/commit-msg") return raw.git(request, response, undefined); // for all
+  if (/^\/(?:git|tools)\/hooks\/commit-msg$/.test(path)) {
+    return raw.git(request, response, undefined); // for all
+  }
+  if (path === "/changes/" && request.url?.includes("?")) {
+    const who = await identify(request, door, true);
+    authorize({ kind: "role", role: "reader" }, who, door);
+    return raw.git(request, response, who.caller); // as Gerrit's clients ask
+  }
   if (path.startsWith("/git/")) {
     const who = await identify(request, door, true);
     const pushes = /git-receive-pack/.test(request.url ?? "");
@@ -181,7 +188,7 @@ function answerProblem(
   }
   const body = problemOf(error);
   const headers = problemHeaders(body.status);
-  const git = (request.url ?? "").startsWith("/git/");
+  const git = /^\/(?:git|changes)\//.test(request.url ?? "");
   if (git && body.status === 401) headers["www-authenticate"] = 'Basic realm="rackyard"';
   response.writeHead(body.status, { ...headers, connection: "close" });
   response.end(JSON.stringify(body));

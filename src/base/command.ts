@@ -20,6 +20,8 @@ export type CommandOptions = {
   readonly timeoutMs?: number;
   readonly outputBytes?: number;
   readonly signal?: AbortSignal | undefined;
+  /** What an error calls the command; by default program and first argument. */
+  readonly name?: string;
   /** Exit codes that are no failure; others throw `command-failed`. Default [0]; "any" for all. */
   readonly accept?: readonly number[] | "any";
 };
@@ -64,7 +66,7 @@ export async function run(
   try {
     const exit = await child.exited;
     options.signal?.throwIfAborted();
-    const name = `${program} ${args[0] ?? ""}`.trim();
+    const name = options.name ?? `${program} ${args[0] ?? ""}`.trim();
     if (exit.ended === "timeout") fail("timed-out", `${name}: no end within ${timeoutMs} ms`);
     if (exit.ended === "output") fail("too-large", `${name}: printed more than ${room} bytes`);
     const result = {

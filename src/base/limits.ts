@@ -202,21 +202,54 @@ export const limits = {
   tailLookMs: 500,
 
   // --- git and changes
-  /** A push, and what one change for each commit of it still lets a person review. */
-  /** A person pushes a branch or a change; a mirror's push of all refs is not what we take. */
+  /** A person pushes a branch or a change, and tags that go along. */
   refsPerPush: 100,
+  /** An operator brings in a project with all its branches and tags (nova: 300, linux: 900). */
+  refsPerDirectPush: 5_000,
   /** A series becomes a change each (surface.md §6). */
   commitsPerPush: 20,
   /** A first push of a large project fits; it must not fill the disk. */
   pushBytes: 1024 * 1024 * 1024,
-  /** One git command of ours, and how often a fetch is tried (ci.md M-7). */
+  /**
+   * Address space of one git process: the packs of a large project are read through windows of
+   * 256 MiB, its indexes whole (Linux: 400 MiB); what wants more is an attack or a mistake.
+   */
+  gitAddressBytes: 2 * 1024 ** 3,
+  /** What walks trees that a stranger pushed (files of a change, its attributes): less of both. */
+  gitWalkAddressBytes: 512 * 1024 ** 2,
+  gitWalkMs: 10_000,
+  /** One merge: the largest project's takes seconds; the project's other changes wait for it. */
+  gitMergeMs: 60_000,
+  /** Paths listed of one commit (ci.md M-7): more than any file matcher is asked about. */
+  changedPaths: 10_000,
+  /** A fetch's request, unpacked: wants and haves of 10⁵ refs. */
+  fetchRequestBytes: 8 * 1024 * 1024,
+  /** A client of git that sends or takes nothing for so long is gone. */
+  gitSilenceMs: 60_000,
   /** One fetch, merge or push of git (ci.md V-0: 5 min), and how often it is tried (M-7). */
   gitMs: 300_000,
   gitTries: 3,
+  /**
+   * What keeps the merger from an item (a full disk, a source that is away) is tried again for so
+   * long, then the item leaves with the reason and without a vote; the change hears of it before.
+   */
+  mergeMs: 30 * 60_000,
+  mergeTellMs: 30_000,
+  mergeRetryMs: 15_000,
   /** A clone or push as a whole: 1 GiB over a slow line. */
   gitTransferMs: 3600_000,
   /** git children that serve clients at once; each may take a core and some 100 MiB. */
   gitChildren: 16,
+  /** Of these for one address at most: the others stay for others. */
+  gitChildrenPerSource: 12,
+  /** Clients that wait for a git child, all together and of one address (a router's, at worst). */
+  gitWaiting: 1_000,
+  gitWaitingPerSource: 250,
+  /** Connections to the nodes' door: those that are served or wait, and a little. */
+  nodesDoorConnections: 1_200,
+  nodesDoorConnectionsPerSource: 300,
+  /** Headers that are not whole by then never will be. */
+  headersMs: 5_000,
   /** What a hook may wait for the server's answer: merges of a series, and a full queue. */
   hookMs: 300_000,
   /** Comments that a change shows; beyond, the newest. */

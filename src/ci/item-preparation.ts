@@ -1,17 +1,22 @@
 /**
  * Prepares an item: freezes its jobs, has its repositories merged, says what came of it. What
- * will not be otherwise the next time is a configuration error, with the places that ask for it;
- * what the network or a disk did is tried again and never told as a conflict (ci.md M-3).
+ * is asked for and not there is a configuration error, with the places that ask for it; what the
+ * network or a disk did is tried again and never told as a conflict (ci.md M-3). What keeps the
+ * merger from its work is among the troubles at once, told on the change after a minute, and
+ * ends: after a while the item leaves, with the reason and without a vote.
  */
+import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Random } from "../base/random.ts";
 import { backoffMs } from "../base/retry.ts";
+import type { Troubles } from "../base/troubles.ts";
 import { pause } from "../base/wait.ts";
 import type { FrozenJob } from "../model/job.ts";
+import type { ReviewPort } from "../review/review-port.ts";
 import { freezeJobs } from "./layout/freeze.ts";
 import type { Layout } from "./layout/layout.ts";
-import type { Merger } from "./merger/merger.ts";
+import type { MergeRequest, Merger } from "./merger/merger.ts";
 import { testedChange } from "./pipeline/item.ts";
 import type { Item } from "./pipeline/item.ts";
 import type { PrepareOutcome } from "./pipeline/pipeline.ts";
@@ -19,7 +24,11 @@ import type { PrepareOutcome } from "./pipeline/pipeline.ts";
 export type Preparation = {
   readonly merger: Pick<Merger, "prepare">;
   readonly random: Random;
+  readonly clock: Pick<Clock, "monoMs">;
   readonly log: Log;
+  readonly troubles: Pick<Troubles, "begin" | "end">;
+  /** By connection. */
+  readonly reviews: ReadonlyMap<string, Pick<ReviewPort, "report">>;
 };
 
 /** Undefined when the item is no longer wanted. */
@@ -41,11 +50,33 @@ export async function prepareItem(
   }
   const requiredProjects = Array.from(new Set(jobs.flatMap((job) => job.requiredProjects)));
   const items = [...item.ahead, ...item.changes];
+  const request = { buildset: item.buildset.id, items, requiredProjects };
+  const { project, change, patchset } = testedChange(item);
+  const trouble = `preparing ${project} change ${change},${patchset} for ${item.pipeline}`;
+  try {
+    return await mergeAll(parts, { item, request, jobs, trouble }, isWanted, signal);
+  } finally {
+    parts.troubles.end(trouble);
+  }
+}
+
+type Work = {
+  readonly item: Item;
+  readonly request: MergeRequest;
+  readonly jobs: readonly FrozenJob[];
+  readonly trouble: string;
+};
+
+async function mergeAll(
+  parts: Preparation,
+  { item, request, jobs, trouble }: Work,
+  isWanted: () => boolean,
+  signal: AbortSignal,
+): Promise<PrepareOutcome | undefined> {
+  const startedMs = parts.clock.monoMs();
+  let told = false;
   for (let failures = 1; isWanted(); failures++) {
-    const result = await parts.merger.prepare(
-      { buildset: item.buildset.id, items, requiredProjects },
-      signal,
-    );
+    const result = await parts.merger.prepare(request, signal);
     switch (result.kind) {
       case "merged": {
         const { zuulRef, zuulCommit, repos } = result;
@@ -56,13 +87,42 @@ export async function prepareItem(
         const detail = result.files.length > 0 ? result.files : [result.message];
         return { kind: "conflict", detail };
       }
-      case "error":
-        if (!result.retryable) return { kind: "config-error", detail: blame(result.detail, jobs) };
-        parts.log.warn({ item: item.id, failures, detail: result.detail }, "merge not done yet");
-        await pause(backoffMs(failures, limits.backoffFirstMs, limits.backoffLastMs), signal);
+      case "error": {
+        const { cause, detail } = result;
+        if (cause === "request") return { kind: "config-error", detail: blame(detail, jobs) };
+        const elapsedMs = parts.clock.monoMs() - startedMs;
+        if (cause === "limit" || elapsedMs >= limits.mergeMs) {
+          return { kind: "merger-error", detail: [detail] };
+        }
+        parts.troubles.begin(trouble, detail);
+        if (!told && elapsedMs >= limits.mergeTellMs) {
+          told = true;
+          await tell(parts, item, detail);
+        }
+        await pause(backoffMs(failures, limits.backoffFirstMs, limits.mergeRetryMs), signal);
+      }
     }
   }
   return undefined;
+}
+
+/** Says on the change why it waits: once an item, by its key. A failure of that is only logged. */
+async function tell(parts: Preparation, item: Item, why: string): Promise<void> {
+  const change = testedChange(item);
+  const { id } = item.buildset;
+  try {
+    await parts.reviews.get(change.connection)?.report({
+      project: change.project,
+      change: change.change,
+      patchset: change.patchset,
+      message: `The merger cannot prepare this change yet. It is tried again.\n- ${why}\n`,
+      votes: [],
+      tag: "autogenerated:ci",
+      idempotencyKey: `${id} merge-delayed`,
+    });
+  } catch (error) {
+    parts.log.warn({ err: error, item: id }, "the delay could not be told on the change");
+  }
 }
 
 /** The sentence, and who asks for other projects. */

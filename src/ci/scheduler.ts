@@ -13,7 +13,6 @@ import type { ReviewEvent } from "../model/change.ts";
 import { limits } from "../base/limits.ts";
 import { untilDone } from "../base/retry.ts";
 import type { Troubles } from "../base/troubles.ts";
-import { pause } from "../base/wait.ts";
 import type { ReviewPort } from "../review/review-port.ts";
 import type { Store, Tx } from "../store/store.ts";
 import type { Archive, Executor, NodePool } from "./builds/build-ports.ts";
@@ -27,6 +26,7 @@ import { buildsetLife, votedMark } from "./buildset.ts";
 import type { Urls } from "./buildset.ts";
 import { enqueueEvents } from "./enqueue.ts";
 import { prepareItem } from "./item-preparation.ts";
+import { startMergeSweep } from "./merge-sweep.ts";
 import type { Layout } from "./layout/layout.ts";
 import type { Merger } from "./merger/merger.ts";
 import type { PipelineEffect } from "./pipeline/pipeline.ts";
@@ -154,17 +154,14 @@ export async function openScheduler(options: SchedulerOptions) {
         .map((item) => itemView(item, driver)),
     }));
 
-  async function sweepMerges(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const builds = driver.lives().map((build) => build.record.facts.buildset);
-      const items = turns
-        .state()
-        .items.values()
-        .map((item) => item.buildset.id);
-      const live = new Set([...items, ...builds]);
-      await insist("sweeping the merger's refs", () => options.merger.sweep(live, signal));
-      await pause(limits.mergerSweepMs, signal);
-    }
+  /** Whose states the nodes may still fetch. */
+  function livingBuildsets(): ReadonlySet<string> {
+    const builds = driver.lives().map((build) => build.record.facts.buildset);
+    const items = turns
+      .state()
+      .items.values()
+      .map((item) => item.buildset.id);
+    return new Set([...items, ...builds]);
   }
 
   /** Takes up what a former life of the server left (X-4, L6). */
@@ -187,7 +184,7 @@ export async function openScheduler(options: SchedulerOptions) {
   for (const review of options.reviews.values()) {
     startIntake({ ...options, review, handle: reviewed });
   }
-  scope.spawn("merger sweep", sweepMerges);
+  startMergeSweep({ ...options, live: livingBuildsets });
 
   return {
     /** The API's `BuildViews`. */

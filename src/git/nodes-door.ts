@@ -14,6 +14,7 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
 import type { Git } from "./git-command.ts";
 import type { Repositories } from "./repositories.ts";
+import type { PlaceLimits } from "./places-of-clients.ts";
 import { openGitServer, parseGitRoute, refuse } from "./smart-http.ts";
 import type { GitServer } from "./smart-http.ts";
 
@@ -23,8 +24,9 @@ export type NodesDoor = AsyncDisposable & {
    * Throws `port-taken`, or the signal's reason.
    */
   listen(address: string, port: number, signal: AbortSignal): Promise<AddressInfo>;
-  /** git children that serve now. */
+  /** git children that serve now, and clients that wait for one. */
   readonly active: number;
+  readonly waiting: number;
   /** `http://address:port`, once it listens: the ZUUL_URL and GIT_BASE are below it, in /git. */
   url(): string | undefined;
 };
@@ -34,12 +36,18 @@ export function openNodesDoor(options: {
   /** The merger's. */
   readonly repositories: Repositories;
   readonly log: Log;
+  /** A client that is silent in the middle of an exchange is cut after so long. */
+  readonly silenceMs?: number;
+  /** Limits of the queue; by default those of base/limits.ts. */
+  readonly places?: PlaceLimits;
 }): NodesDoor {
-  const { git, repositories, log } = options;
+  const { repositories, log } = options;
   const stop = new AbortController();
-  const gitServer = openGitServer(git, log, stop.signal);
+  const gitServer = openGitServer({ ...options, signal: stop.signal });
   const answering = new Set<Promise<void>>();
-  const server = createServer((request, response) => {
+  // Node looks at unfinished headers only so often.
+  const manners = { connectionsCheckingInterval: 1_000, headersTimeout: limits.headersMs };
+  const server = createServer(manners, (request, response) => {
     const answer = serveDoor(gitServer, repositories, request, response)
       .catch((error: unknown) => {
         log.error({ err: error }, "nodes' door: a request failed");
@@ -48,13 +56,16 @@ export function openNodesDoor(options: {
       .finally(() => answering.delete(answer));
     answering.add(answer);
   });
-  server.maxConnections = limits.gitChildren * 4;
-  server.headersTimeout = limits.requestMs;
+  server.maxConnections = limits.nodesDoorConnections;
   server.requestTimeout = limits.gitMs;
   server.maxHeadersCount = 50;
+  shareConnections(server, limits.nodesDoorConnectionsPerSource);
   return {
     get active() {
       return gitServer.active;
+    },
+    get waiting() {
+      return gitServer.waiting;
     },
     async listen(address, port, signal) {
       for (;;) {
@@ -81,6 +92,25 @@ export function openNodesDoor(options: {
       await Promise.allSettled(answering);
     },
   };
+}
+
+/** One address has at most so many connections; what comes above is closed at once. */
+function shareConnections(server: Server, most: number): void {
+  const open = new Map<string, number>();
+  server.on("connection", (socket) => {
+    const source = socket.remoteAddress ?? "";
+    const now = (open.get(source) ?? 0) + 1;
+    if (now > most) {
+      socket.destroy();
+      return;
+    }
+    open.set(source, now);
+    socket.once("close", () => {
+      const left = open.get(source)! - 1;
+      if (left > 0) open.set(source, left);
+      else open.delete(source);
+    });
+  });
 }
 
 /** True when bound; false while the address does not exist. */

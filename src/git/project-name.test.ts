@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { posix } from "node:path";
 import { expect, test } from "vitest";
-import { checkProjectName, isBranchName, isObjectId, isProjectName } from "./project-name.ts";
+import { run } from "../base/command.ts";
+import {
+  checkProjectName,
+  isObjectId,
+  isProjectName,
+  isRefName,
+  refNameFault,
+} from "./project-name.ts";
 
 test.each([
   "app",
@@ -36,8 +43,13 @@ test.each([
   "a\\b",
   "é",
   "a..b",
+  "foo.lock",
+  "x.git/y",
+  "x/foo.lock/y",
+  Array.from({ length: 21 }, () => "a").join("/"),
   "a/".repeat(20) + "a",
   "a".repeat(101),
+  `${"a".repeat(90)}/${"b".repeat(90)}/${"c".repeat(90)}`,
 ])("%j names no project", (name) => {
   expect(isProjectName(name)).toBe(false);
   expect(() => checkProjectName(name)).toThrow(/is no name of a project/);
@@ -56,9 +68,20 @@ test("a name that passes stays below its folder, whatever it is", () => {
   );
 });
 
-test.each(["master", "stable/x", "release-1.0", "a_b", "v1", "wip#2"])("%j is a branch", (name) => {
-  expect(isBranchName(name)).toBe(true);
-});
+const caseNames = [
+  "dependabot/npm_and_yarn/@types/node-18.0.1",
+  "user@host",
+  "fix(scope)",
+  "a=b",
+  "v1.0,rc",
+  "it's",
+  "ünï/cöde",
+];
+
+test.each(["master", "stable/x", "release-1.0", "a_b", "v1", "wip#2", "1%", ...caseNames])(
+  "%j is a branch",
+  (name) => expect(isRefName(name)).toBe(true),
+);
 
 test.each([
   "",
@@ -68,6 +91,7 @@ test.each([
   "a//b",
   "a/.b",
   "a/",
+  "/a",
   "a.",
   "a.lock",
   "a.lock/b",
@@ -80,9 +104,32 @@ test.each([
   "a[",
   "a\\b",
   "a@{1}",
+  "@",
+  "HEAD",
+  "a\u007f",
+  "a\u00a0b",
+  "a\u202eb",
+  "a\u200bb",
+  "\ud800",
   "refs/heads/x",
   "a".repeat(201),
-])("%j is no branch", (name) => expect(isBranchName(name)).toBe(false));
+  "ü".repeat(101),
+])("%j is no branch, and the reason is told", (name) => {
+  expect(isRefName(name)).toBe(false);
+  expect(refNameFault(name)).toBeTruthy();
+});
+
+test("git takes every name that passes", async () => {
+  const part = fc.string({ unit: "grapheme", maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(part, async (name) => {
+      if (!isRefName(name)) return;
+      const checked = await run("git", ["check-ref-format", `refs/heads/${name}`]);
+      expect(checked.exitCode).toBe(0);
+    }),
+    { numRuns: 60 },
+  );
+});
 
 test("an object's name is all of its digits", () => {
   expect(isObjectId("a".repeat(40))).toBe(true);

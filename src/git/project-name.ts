@@ -20,14 +20,33 @@ export function checkProjectName(name: string): string {
   return name;
 }
 
-/** git-check-ref-format(1) for branches, stricter: printable ASCII, no leading dash, ≤ 200. */
-export function isBranchName(name: string): boolean {
-  return (
-    name.length <= 200 &&
-    /^[A-Za-z0-9_][A-Za-z0-9._+/#-]*$/.test(name) &&
-    !/\.\.|\/\/|\/\.|\/$|\.$|\.lock(?:\/|$)/.test(name) &&
-    !name.startsWith("refs/")
-  );
+/** Control characters, blanks and what git-check-ref-format(1) forbids. */
+// oxlint-disable-next-line no-control-regex
+const NEVER_IN_REF = /[\u0000-\u0020\u007f-\u00a0~^:?*[\\]/;
+/** What makes a name look like another one on a screen: format, private and unpaired characters. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u;
+
+/**
+ * What is wrong with a branch's or tag's name, as the rest of "… is no name for …"; undefined
+ * for one that can be: git's own rule, without what cannot be seen, and at most 200 bytes.
+ */
+export function refNameFault(name: string): string | undefined {
+  if (name === "" || Buffer.byteLength(name) > 200) return "1 to 200 bytes";
+  if (name.startsWith("refs/") || name === "HEAD" || name === "@" || name.startsWith("-")) {
+    return "it must not be HEAD or @, nor begin with refs/ or -";
+  }
+  if (NEVER_IN_REF.test(name) || UNSEEN.test(name) || name.includes("@{")) {
+    return "no blanks, no invisible characters, none of ~ ^ : ? * [ \\ and no @{";
+  }
+  if (/\.\.|\/\/|(?:^|\/)\.|^\/|\/$|\.$|\.lock(?:\/|$)/.test(name)) {
+    return "no '..' or '//', no part that begins with . or ends in .lock, no / or . at the end";
+  }
+  return undefined;
+}
+
+/** Branches and tags: see {@link refNameFault}. */
+export function isRefName(name: string): boolean {
+  return refNameFault(name) === undefined;
 }
 
 /** The whole name of an object: 40 hex digits (SHA-1), or 64 (SHA-256). */

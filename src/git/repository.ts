@@ -3,7 +3,8 @@
  * commits, ancestry, merges. Arguments are checked names and object ids, never raw text.
  */
 import { assert } from "../base/assert.ts";
-import { fail } from "../base/errors.ts";
+import { fail, isRackyardError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { commitDate } from "./git-command.ts";
 import type { Git, GitOptions } from "./git-command.ts";
 import { isObjectId } from "./project-name.ts";
@@ -58,16 +59,17 @@ export async function readDefaultBranch(
 }
 
 /**
- * Commits that `tip` has and `base` has not, parents before children; with `most`, at most that
- * many plus one, so that the caller sees that there are more.
+ * Commits that are new for a branch with this base: `tip`, and what it has that neither the
+ * branch nor another one has, parents before children. What another branch has was reviewed or
+ * brought in there: a merge of a branch is one new commit. At most `most`, else `push-refused`.
  */
-export async function commitsBetween(
+export async function newCommits(
   git: Git,
   repository: string,
   query: { base: string; tip: string; most: number },
   options: GitOptions = {},
 ): Promise<Commit[]> {
-  const range = [checked(query.tip), `^${checked(query.base)}`];
+  const range = [checked(query.tip), `^${checked(query.base)}`, "--not", "--branches"];
   const count = await git.run(
     repository,
     ["rev-list", "--count", `--max-count=${query.most + 1}`, ...range],
@@ -83,7 +85,11 @@ export async function commitsBetween(
     ["log", "-z", "--topo-order", "--reverse", `--format=${FORMAT}`, ...range],
     options,
   );
-  return log.stdout.split("\0").filter(Boolean).map(parseCommit);
+  const commits = log.stdout.split("\0").filter(Boolean).map(parseCommit);
+  if (commits.length > 0) return commits;
+  // the tip of another branch, for this one
+  const contained = await isAncestor(git, repository, query.tip, query.base, options);
+  return contained ? [] : [await readCommit(git, repository, query.tip, options)];
 }
 
 /** One commit; throws `not-found`. */
@@ -132,63 +138,127 @@ export async function isAncestor(
   return result.exitCode === 0;
 }
 
-/** Whether two commits share any history. */
-export async function areRelated(
+/**
+ * How two commits stand to each other, by one look: `contains`: `one` has all of `other`;
+ * `contained`: the other way round; `diverged`: both have what the other has not.
+ */
+export type Relation = "contains" | "contained" | "diverged" | "unrelated";
+
+export async function relationOf(
   git: Git,
   repository: string,
   one: string,
   other: string,
   options: GitOptions = {},
-): Promise<boolean> {
+): Promise<Relation> {
   const result = await git.run(repository, ["merge-base", checked(one), checked(other)], {
     ...options,
     accept: [0, 1],
   });
-  return result.exitCode === 0;
+  if (result.exitCode !== 0) return "unrelated";
+  const base = result.stdout.trim();
+  if (base === other) return "contains";
+  return base === one ? "contained" : "diverged";
 }
 
-/** Files that a commit changes against its first parent; all of a root's. */
+/** When commits were made, seconds since 1970, in the given order. */
+export async function commitTimes(
+  git: Git,
+  repository: string,
+  ids: readonly string[],
+  options: GitOptions = {},
+): Promise<number[]> {
+  const { stdout } = await git.run(
+    repository,
+    ["log", "--no-walk=unsorted", "--format=%ct", ...ids.map(checked), "--"],
+    options,
+  );
+  return stdout.split("\n").filter(Boolean).map(Number);
+}
+
+/** Paths that a commit changes; `more` when there are others, too many or too costly to list. */
+export type ChangedFiles = { readonly files: readonly string[]; readonly more: boolean };
+
+/**
+ * Files that a commit changes against its first parent; all of a root's. git gathers all before
+ * it prints the first, so that what trees that name each other would list has no end: it is ended
+ * at limits of its own, and then the list is empty and told to be cut.
+ */
 export async function changedFiles(
   git: Git,
   repository: string,
-  commit: Commit,
+  commit: string,
   options: GitOptions = {},
-): Promise<string[]> {
-  const parent = commit.parents[0];
-  const { stdout } = await git.run(
-    repository,
-    parent === undefined
-      ? ["ls-tree", "-r", "-z", "--name-only", checked(commit.id)]
-      : ["diff-tree", "-r", "-z", "--name-only", "--no-renames", parent, checked(commit.id)],
-    options,
+): Promise<ChangedFiles> {
+  try {
+    const { stdout } = await git.run(
+      repository,
+      [
+        "diff-tree",
+        "-r",
+        "-z",
+        "--root",
+        "--name-only",
+        "--no-commit-id",
+        "--no-renames",
+        "--diff-merges=first-parent",
+        checked(commit),
+      ],
+      { ...options, timeoutMs: limits.gitWalkMs, addressBytes: limits.gitWalkAddressBytes },
+    );
+    const files = stdout.split("\0").filter(Boolean);
+    const most = limits.changedPaths;
+    return { files: files.slice(0, most), more: files.length > most };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (!isOutOfBounds(error)) throw error;
+    return { files: [], more: true };
+  }
+}
+
+/** git met a limit of ours: of time, output or memory. Another try would meet it again. */
+export function isOutOfBounds(error: unknown): boolean {
+  if (isRackyardError(error, "timed-out") || isRackyardError(error, "too-large")) return true;
+  return (
+    isRackyardError(error, "command-failed") &&
+    /out of memory|cannot allocate memory|exit (?:134|137|139)\b|mmap failed/i.test(error.message)
   );
-  return stdout.split("\0").filter(Boolean);
 }
 
 export type MergeOutcome =
   | { readonly kind: "merged"; readonly tree: string }
   | { readonly kind: "conflict"; readonly files: readonly string[]; readonly message: string };
 
-/** Merges two commits into a tree, without a working tree (git-merge-tree(1), `--write-tree`). */
+/**
+ * Merges two commits into a tree as git does in a checkout of `ours` (git-merge-tree(1),
+ * `--write-tree`). `workTree`: a folder that holds the `.gitattributes` of `ours`, which say how
+ * files merge (`merge=union`, `binary`); git reads them from a work tree alone.
+ */
 export async function mergeTrees(
   git: Git,
   repository: string,
-  ours: string,
-  theirs: string,
+  what: { ours: string; theirs: string; workTree?: string | undefined },
   options: GitOptions = {},
 ): Promise<MergeOutcome> {
+  const { workTree } = what;
   const result = await git.run(
     repository,
     [
+      ...(workTree === undefined ? [] : ["-c", "core.bare=false", `--work-tree=${workTree}`]),
       "merge-tree",
       "--write-tree",
       "-z",
       "--name-only",
       "--messages",
-      checked(ours),
-      checked(theirs),
+      checked(what.ours),
+      checked(what.theirs),
     ],
-    { ...options, accept: [0, 1] },
+    {
+      ...options,
+      timeoutMs: limits.gitMergeMs,
+      accept: [0, 1],
+      ...(workTree === undefined ? {} : { cwd: workTree }),
+    },
   );
   const fields = result.stdout.split("\0");
   const tree = fields[0] ?? "";
@@ -245,6 +315,22 @@ export async function setRefs(
     ...options,
     stdin: commands.join(""),
   });
+}
+
+/** Sets a ref that is `from` now; false, and nothing set, when somebody else was faster. */
+export async function moveRef(
+  git: Git,
+  repository: string,
+  ref: string,
+  move: { readonly from: string; readonly to: string },
+  options: GitOptions = {},
+): Promise<boolean> {
+  const args = ["update-ref", ref, checked(move.to), checked(move.from)];
+  const result = await git.run(repository, args, { ...options, accept: "any" });
+  if (result.exitCode === 0) return true;
+  const now = await readRefs(git, repository, [ref], options);
+  if (now.get(ref) !== move.from) return false;
+  return fail("command-failed", `git update-ref ${ref}: ${result.stderr.trim()}`);
 }
 
 function checked(id: string): string {

@@ -6,14 +6,16 @@
  */
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import type { Child } from "../base/command.ts";
-import { fail } from "../base/errors.ts";
+import { fail, isRackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Git } from "./git-command.ts";
+import { openPlaces } from "./places-of-clients.ts";
+import type { PlaceLimits } from "./places-of-clients.ts";
 import { encodePacket, flushPacket } from "./pkt-line-codec.ts";
 import { isProjectName } from "./project-name.ts";
 
@@ -65,42 +67,68 @@ export type GitServer = {
   serve(request: IncomingMessage, response: ServerResponse, what: ServeRequest): Promise<void>;
   /** Children that serve now. */
   readonly active: number;
+  /** Clients that wait for one. */
+  readonly waiting: number;
 };
 
-/** At most `limits.gitChildren` children at once; more are asked to come again. */
-export function openGitServer(git: Git, log: Log, signal?: AbortSignal): GitServer {
-  let active = 0;
+export type GitServerOptions = {
+  readonly git: Git;
+  readonly log: Log;
+  readonly signal?: AbortSignal;
+  readonly silenceMs?: number;
+  readonly places?: PlaceLimits;
+};
+
+const usualPlaces: PlaceLimits = {
+  places: limits.gitChildren,
+  placesPerSource: limits.gitChildrenPerSource,
+  waiting: limits.gitWaiting,
+  waitingPerSource: limits.gitWaitingPerSource,
+  waitMs: limits.gitMs,
+};
+
+/** At most `limits.gitChildren` children at once; who comes then waits, shared by addresses. */
+export function openGitServer(options: GitServerOptions): GitServer {
+  const places = openPlaces(options.places ?? usualPlaces);
   return {
     get active() {
-      return active;
+      return places.taken;
+    },
+    get waiting() {
+      return places.waiting;
     },
     async serve(request, response, what) {
-      if (active >= limits.gitChildren) {
-        response.setHeader("Retry-After", "1");
-        refuse(response, 503, "too many clients at once: try again");
+      const gone = new AbortController();
+      response.once("close", () => gone.abort());
+      const signals = options.signal ? [options.signal, gone.signal] : [gone.signal];
+      const source = request.socket.remoteAddress ?? "a socket file";
+      let give: () => void;
+      try {
+        give = await places.take(source, AbortSignal.any(signals));
+      } catch (error) {
+        if (isRackyardError(error)) refuse(response, 503, error.message, { "Retry-After": "5" });
+        else response.destroy();
         return;
       }
-      active++;
       try {
-        await exchange(git, log, request, response, what, signal);
+        await exchange(options, request, response, what);
       } finally {
-        active--;
+        give();
       }
     },
   };
 }
 
 async function exchange(
-  git: Git,
-  log: Log,
+  { git, log, signal, silenceMs = limits.gitSilenceMs }: GitServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
   what: ServeRequest,
-  signal?: AbortSignal,
 ): Promise<void> {
   const { route } = what;
   const rpc = route.kind === "rpc";
-  const problem = rpc ? bodyProblem(request, route.service) : undefined;
+  const most = route.service === "git-upload-pack" ? limits.fetchRequestBytes : limits.pushBytes;
+  const problem = rpc ? bodyProblem(request, route.service, most) : undefined;
   if (problem) {
     refuse(response, problem.status, problem.sentence);
     return;
@@ -127,18 +155,23 @@ async function exchange(
       "Cache-Control": "no-cache, max-age=0, must-revalidate",
     });
     if (!rpc) response.write(announcement(request, route.service));
-    const feeding = feed(child, rpc ? bodyOf(request) : undefined).catch((error: unknown) => {
-      log.debug({ project: route.project, err: error }, "git: the client's body ended early");
-      return child.end();
-    });
-    await pipeline(child.stdout!, response, { end: false });
+    // of a push that git refused while it came, the rest is dropped: the client listens afterwards
+    const room = route.service === "git-upload-pack" ? most : 2 * most;
+    const feeding = feed(child, rpc ? bodyOf(request) : undefined, room, silenceMs).catch(
+      (error: unknown) => {
+        log.info({ project: route.project, err: error }, "git: a request was cut");
+        response.destroy();
+        return child.end();
+      },
+    );
+    await deliver(child.stdout!, response, silenceMs);
     const exit = await child.exited;
     await feeding;
     if (exit.code !== 0) {
       const facts = { project: route.project, service: route.service, exit, said: stderr() };
       log.info(facts, "git: the exchange ended with an error");
     }
-    whole = true;
+    whole = !response.destroyed;
   } catch (error) {
     log.debug({ project: route.project, err: error }, "git: the client went away");
     await child.end();
@@ -152,9 +185,44 @@ async function exchange(
   else response.destroy();
 }
 
+/** git's output to the client; throws when the client takes nothing for so long, or goes away. */
+async function deliver(output: Readable, response: ServerResponse, silenceMs: number) {
+  for await (const chunk of output) {
+    if (response.destroyed) fail("not-running", "the client went away");
+    if (response.write(chunk as Buffer)) continue;
+    await waitedFor(silenceMs, "the client takes nothing", (signal) =>
+      Promise.race([once(response, "drain", { signal }), once(response, "close", { signal })]),
+    );
+  }
+}
+
+/** What `wait` gives; throws `timed-out` when it gives nothing for so long. */
+async function waitedFor<T>(
+  ms: number,
+  what: string,
+  wait: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const end = new AbortController();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    try {
+      fail("timed-out", `${what} for ${ms} ms`);
+    } catch (error) {
+      late.reject(error);
+    }
+  }, ms);
+  try {
+    return await Promise.race([late.promise, wait(end.signal)]);
+  } finally {
+    clearTimeout(timer);
+    end.abort();
+  }
+}
+
 function bodyProblem(
   request: IncomingMessage,
   service: GitService,
+  most: number,
 ): { status: number; sentence: string } | undefined {
   const type = request.headers["content-type"];
   if (type !== `application/x-${service}-request`) {
@@ -163,8 +231,8 @@ function bodyProblem(
   if (!["gzip", "x-gzip", "identity"].includes(request.headers["content-encoding"] ?? "identity")) {
     return { status: 415, sentence: "the body must be plain or gzip" };
   }
-  if (Number(request.headers["content-length"] ?? 0) > limits.pushBytes) {
-    return { status: 413, sentence: `more than ${limits.pushBytes} bytes in one push` };
+  if (Number(request.headers["content-length"] ?? 0) > most) {
+    return { status: 413, sentence: `more than ${most} bytes in one request` };
   }
   return undefined;
 }
@@ -180,21 +248,37 @@ function bodyOf(request: IncomingMessage): Readable {
 
 /**
  * Gives the child its input. A child that ends before it has read all (a pack that is too long)
- * still has something to say: the rest is read and dropped, so that the client listens.
+ * still has something to say: the rest is read and dropped, so that the client listens. What is
+ * counted is what git reads: a request grows to a thousand times its size when it is unpacked.
+ * Throws `too-large`, `timed-out` when the client stops in the middle, or the stream's error.
  */
-async function feed(child: Child, body: Readable | undefined): Promise<void> {
+async function feed(
+  child: Child,
+  body: Readable | undefined,
+  most: number,
+  silenceMs: number,
+): Promise<void> {
   const stdin = child.stdin!;
   let open = true;
   stdin.on("error", () => undefined);
   const closed = once(stdin, "close").then(() => (open = false));
   closed.catch(() => undefined);
   let bytes = 0;
-  for await (const chunk of body ?? []) {
-    bytes += (chunk as Buffer).length;
-    if (bytes > limits.pushBytes * 2) fail("too-large", "the body is too long");
-    if (open && !stdin.write(chunk)) {
-      await Promise.race([once(stdin, "drain"), closed]).catch(() => undefined);
+  const chunks = (body ?? Readable.from([]))[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await waitedFor(silenceMs, "the client sends nothing", () => chunks.next());
+      if (next.done) break;
+      const chunk = next.value as Buffer;
+      bytes += chunk.length;
+      if (bytes > most) fail("too-large", `more than ${most} bytes`);
+      if (open && !stdin.write(chunk)) {
+        await Promise.race([once(stdin, "drain"), closed]).catch(() => undefined);
+      }
     }
+  } catch (error) {
+    body?.destroy();
+    throw error;
   }
   stdin.end();
 }

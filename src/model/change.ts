@@ -56,6 +56,15 @@ export function changeRef(number: number, patchset: number): string {
   return `refs/changes/${String(number % 100).padStart(2, "0")}/${number}/${patchset}`;
 }
 
+/** What the CI hears of a review system; others are left out (ci.md E-2). */
+export const reviewEventTypes = [
+  "patchset-created",
+  "comment-added",
+  "change-abandoned",
+  "change-restored",
+  "change-merged",
+] as const;
+
 /** What the review system tells the CI (ci.md E-2, the part that exists here). */
 export type ReviewEvent = {
   /** Its own sequence number in that system: deduplicates, and says what was seen last. */

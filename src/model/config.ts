@@ -110,6 +110,10 @@ export const configSchema = z.strictObject({
     .prefault({}),
   connections: z
     .record(name, z.strictObject({ driver: z.literal("git") }))
+    // a second one would share addresses, numbers and repositories with the first
+    .refine((all) => Object.keys(all).length === 1, {
+      message: "exactly one connection has driver git: the server has one built-in review system",
+    })
     .prefault({ local: { driver: "git" } }),
   leases: z
     .strictObject({

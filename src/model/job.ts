@@ -53,6 +53,11 @@ export type PreparedRepo = {
   readonly defaultBranch: string;
   /** All branches as frozen, name → commit. */
   readonly branches: Readonly<Record<string, string>>;
+  /**
+   * A commit at the nodes' door that keeps all branches and tags as frozen; its message lists
+   * them, `<id> <full name>` a line. Records of older versions have none.
+   */
+  readonly state?: string;
   /** Why this revision, a sentence for the manifest (V-3). */
   readonly why?: string;
 };

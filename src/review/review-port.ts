@@ -52,7 +52,13 @@ export type ReportOutcome = {
   readonly labelsDropped: readonly string[];
 };
 
-export type ReviewListener = (event: ReviewEvent) => void | Promise<void>;
+/** Whether a change may enter its branch now (ci.md P-4); `why` is for people. */
+export type MergeAnswer = { readonly can: true } | { readonly can: false; readonly why: string };
+
+export type SubmitOutcome =
+  /** `commit`: the branch's tip that contains the change. A second time it says the same. */
+  | { readonly kind: "submitted"; readonly commit: string }
+  | { readonly kind: "refused"; readonly why: string };
 
 export type ReviewPort = {
   /** The connection's name in configuration and layout, e.g. `local`. */
@@ -61,13 +67,17 @@ export type ReviewPort = {
   change(number: number): Promise<ReviewChange>;
   /** Durable events after `seq`, in order: what was missed, or everything from 0. */
   eventsSince(seq: number, limit: number): Promise<readonly ReviewEvent[]>;
-  /**
-   * Hands over each durable event after `afterSeq` (without it: from now on), in order, the next
-   * one when the listener is done. One that fails gets the event again, after a pause: at least
-   * once, so the listener keeps the last `seq` it has dealt with. Gives back how to stop it.
-   */
-  onEvent(listener: ReviewListener, afterSeq?: number): () => void;
+  /** Calls `ring` after each new event, to ask for it; gives back how to stop it. */
+  onNews(ring: () => void): () => void;
   report(report: ReviewReport): Promise<ReportOutcome>;
+  /** Labels that this system knows, and the values that each takes. */
+  labels(): ReadonlyMap<string, { readonly least: number; readonly most: number }>;
+  /** Numbers of open changes whose current patchset stands on one of this change (D-3). */
+  neededBy(number: number): Promise<readonly number[]>;
+  /** Throws `not-found`. Looks at labels and what the change needs, not at conflicts. */
+  canMerge(number: number, patchset: number): Promise<MergeAnswer>;
+  /** Merges exactly this patchset into its branch, as `canMerge` allows. Throws `not-found`. */
+  submit(number: number, patchset: number): Promise<SubmitOutcome>;
   /** Where git fetches the project's branches and changes from; undefined: no such project. */
   source(project: string): string | undefined;
 };

@@ -101,7 +101,7 @@ export async function openBench(
       random: systemRandom,
       log: silentLog,
     });
-    review.onEvent((event) => void events.push(event));
+    follow(review, events);
     await review.setProjects(projects);
   };
   await open();
@@ -141,6 +141,17 @@ export async function openBench(
     },
   };
   return bench;
+}
+
+/** Keeps `events` up with what the review system told since now. */
+function follow(review: BuiltinReview, events: ReviewEvent[]): void {
+  let reading = Promise.resolve();
+  review.onNews(() => {
+    reading = reading.then(async () => {
+      events.push(...(await review.eventsSince(events.at(-1)?.seq ?? 0, 1_000)));
+    });
+    reading.catch(() => undefined); // the store is closed under it
+  });
 }
 
 /** HTTP Basic as git sends it; the token is the user's name. */

@@ -77,7 +77,7 @@ describe("the merger", () => {
     const tip = await advance("b.txt", "c\n");
     const request = await requestFor(1);
     const result = merged(await merger.prepare(request, signal));
-    expect(result.files).toEqual(["a.txt"]);
+    expect(result.files).toEqual({ files: ["a.txt"], more: false });
     const [app, lib] = result.repos;
     expect(app).toMatchObject({
       project: "app",
@@ -121,7 +121,7 @@ describe("the merger", () => {
     const result = merged(await merger.prepare(await requestFor(2, [1]), signal));
     for (const file of ["one", "two"])
       expect(await show("app", `${result.zuulRef}:${file}`)).toBeTruthy();
-    expect(result.files).toEqual(["two"]);
+    expect(result.files.files).toEqual(["two"]);
     // M-6: origin/master..master is the tested change alone
     const range = `${result.repos[0]!.baseCommit}..${result.zuulCommit}`;
     expect(await show("app", `${result.repos[0]!.baseCommit}:one`)).toBe("1\n");
@@ -162,7 +162,7 @@ describe("the merger", () => {
     await dora.commit("a.txt", "x\n", "Change a");
     await dora.push("refs/for/master");
     const unknown = await merger.prepare(await requestFor(1, [], ["app", "nowhere"]), signal);
-    expect(unknown).toMatchObject({ kind: "error", retryable: false });
+    expect(unknown).toMatchObject({ kind: "error", cause: "request" });
     expect((unknown as { detail: string }).detail).toContain("nowhere");
     const empty = await merger.prepare(await requestFor(1, [], ["empty"]), signal);
     expect((empty as { detail: string }).detail).toContain("project empty has no branches yet");
@@ -179,7 +179,7 @@ describe("the merger", () => {
     expect(second.zuulCommit).toBe(first.zuulCommit);
     await rm(bench.review.source("app")!, { recursive: true });
     const third = await merger.prepare(await requestFor(1), signal);
-    expect(third).toMatchObject({ kind: "error", retryable: true });
+    expect(third).toMatchObject({ kind: "error", cause: "machine" });
   });
 
   test("M-4 refs of buildsets that are over expire, those of live ones stay", async () => {
@@ -189,10 +189,10 @@ describe("the merger", () => {
     const live = await requestFor(1);
     await merger.prepare(over, signal);
     const kept = merged(await merger.prepare(live, signal));
-    expect(await merger.sweep(new Set([live.buildset]), signal)).toEqual({ forgotten: 1 });
+    expect(await merger.sweep(() => new Set([live.buildset]), signal)).toEqual({ forgotten: 1 });
     const refs = await readRefs(bench.git, merger.repositories.path("app"), ["refs/zuul/"]);
     expect([...refs.keys()]).toEqual([kept.zuulRef]);
-    await merger.sweep(new Set(), signal);
+    await merger.sweep(() => new Set(), signal);
     const all = await readRefs(bench.git, merger.repositories.path("app"), []);
     expect([...all.keys()]).toEqual(["refs/heads/master"]);
   });

@@ -18,12 +18,7 @@ import type { Scheduler } from "../../src/ci/scheduler.ts";
 import { fail } from "../../src/base/errors.ts";
 import type { ReviewEvent } from "../../src/model/change.ts";
 import { changeRef } from "../../src/model/change.ts";
-import type {
-  ReviewChange,
-  ReviewListener,
-  ReviewPort,
-  ReviewReport,
-} from "../../src/review/review-port.ts";
+import type { ReviewChange, ReviewPort, ReviewReport } from "../../src/review/review-port.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { Faults } from "./ci-ports.ts";
 import { openArchiveStage, openExecutorStage, openNodes, openRacks } from "./ci-ports.ts";
@@ -178,7 +173,7 @@ export function openSmallReview() {
   const changes = new Map<number, ReviewChange>();
   const events: ReviewEvent[] = [];
   const reports: ReviewReport[] = [];
-  const listeners = new Set<ReviewListener>();
+  const listeners = new Set<() => void>();
   const commit = (number: number, patchset: number): string =>
     `${number}${patchset}`.padStart(40, "0");
   const port: ReviewPort = {
@@ -187,15 +182,19 @@ export function openSmallReview() {
       Promise.resolve(changes.get(number) ?? fail("not-found", `no change ${number}`)),
     eventsSince: (seq, limit) =>
       Promise.resolve(events.filter((event) => event.seq > seq).slice(0, limit)),
-    onEvent(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
+    onNews(ring) {
+      listeners.add(ring);
+      return () => void listeners.delete(ring);
     },
     report(report) {
       const applied = !reports.some((one) => one.idempotencyKey === report.idempotencyKey);
       if (applied) reports.push(report);
       return Promise.resolve({ applied, labelsDropped: [] });
     },
+    labels: () => new Map([["Verified", { least: -2, most: 2 }]]),
+    neededBy: () => Promise.resolve([]),
+    canMerge: () => Promise.resolve({ can: false, why: "there is no branch" }),
+    submit: () => Promise.resolve({ kind: "refused", why: "there is no branch" }),
     source: () => "nowhere",
   };
   type Tell = { [T in ReviewEvent["type"]]: Omit<Extract<ReviewEvent, { type: T }>, FactKey> };
@@ -212,7 +211,7 @@ export function openSmallReview() {
       by: "dora",
     };
     events.push({ ...facts, ...what });
-    for (const listener of listeners) void listener(events.at(-1)!);
+    for (const ring of listeners) ring();
   };
   return {
     port,
@@ -262,7 +261,7 @@ export const smallMerger: Pick<Merger, "prepare" | "sweep"> = {
       repos: [],
       zuulRef: `refs/zuul/master/Z${request.buildset.replaceAll("-", "")}`,
       zuulCommit: "c".repeat(40),
-      files: [],
+      files: { files: [], more: false },
     }),
   sweep: () => Promise.resolve({ forgotten: 0 }),
 };

@@ -77,6 +77,7 @@ export function prepareScript(
     "sudo -n git config --system --replace-all safe.directory '*' 2>/dev/null || true",
     'fetch() { local n=1; until git fetch -q --no-tags --no-write-fetch-head "$@"; do',
     '  [ "$n" -lt 3 ] || return 1; n=$((n + 1)); sleep 1; done; }',
+    ...TAGS,
   ];
   for (const repo of job.facts.repos) {
     const directory = sourceDirectory(repo.project);
@@ -85,10 +86,12 @@ export function prepareScript(
       repo.zuulRef ?? repo.commit,
       repo.baseCommit,
       ...Object.values(repo.branches),
+      ...(repo.state === undefined ? [] : [repo.state]),
     ].filter((want, index, all) => all.indexOf(want) === index);
     const commits = wanted.map((want, index) => q(`+${want}:refs/rackyard/${index}`));
-    // git describe, setuptools_scm, pbr: versions are made of tags
-    const refspecs = [...commits, q("+refs/tags/*:refs/tags/*")];
+    // git describe, setuptools_scm, pbr: versions are made of tags; as frozen, where that is known
+    const refspecs =
+      repo.state === undefined ? [...commits, q("+refs/tags/*:refs/tags/*")] : commits;
     const packed = Object.entries({ ...repo.branches, [repo.branch]: repo.baseCommit }).map(
       ([branch, commit]) => `${commit} refs/remotes/origin/${branch}`,
     );
@@ -100,6 +103,7 @@ export function prepareScript(
       `git checkout -q -B ${WORK_BRANCH} ${q(repo.commit)} || exit ${CHECKOUT_FAILED}`,
       // the refs as frozen; what was only fetched to have the objects goes with its loose files
       "rm -rf .git/refs/rackyard",
+      ...(repo.state === undefined ? [] : [`tags ${q(url)} ${q(repo.state)}`]),
       `printf '%s\\n' ${[PACKED_REFS, ...packed.sort(byRef)].map(q).join(" ")} >.git/packed-refs`,
       `printf '%s\\n' ${ORIGIN.map(q).join(" ")} >>.git/config`,
     );
@@ -117,6 +121,16 @@ export function prepareScript(
 
 /** What the script ends with where a checkout fails: by what the commit holds, if not the disk. */
 export const CHECKOUT_FAILED = 71;
+
+/**
+ * Tags as frozen, which `git describe` and what is built on it need: the text of the state's
+ * commit lists them by their objects. A hundred a fetch: a command line has its limits.
+ */
+const TAGS = [
+  `tags() { git cat-file commit "$2" |`,
+  `  sed -n 's,^\\([0-9a-f]*\\) \\(refs/tags/.*\\)$,+\\1:\\2,p' | tr '\\n' '\\0' |`,
+  `  xargs -0 -r -n 100 git fetch -q --no-tags --no-write-fetch-head "$1"; }`,
+];
 
 const PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted";
 /** M-6: an origin that leads nowhere. */

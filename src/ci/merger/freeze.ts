@@ -1,16 +1,20 @@
 /**
- * Freezes one project for an item: fetches branches and the item's changes into the merger's own
- * repository, and says what all branches are at that moment (ci.md M-5, M-7). A fetch is tried
- * three times; a broken cache is cloned again.
+ * Freezes one project for an item: fetches branches, tags and the item's changes into the merger's
+ * own repository, and says what all refs are at that moment (ci.md M-5, M-7). The project's turn
+ * is the caller's: nothing else writes there meanwhile, so that a lock that is found is of a git
+ * that has died. A fetch is tried three times; what does not heal is cloned again.
  */
+import { readFile } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
 import { fail } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import { retry } from "../../base/retry.ts";
 import type { Git } from "../../git/git-command.ts";
 import type { Repositories } from "../../git/repositories.ts";
-import { readBranches, readRefs } from "../../git/repository.ts";
-import { zuulName } from "./plan.ts";
+import { missingCommits, keepState, readState } from "../../git/repository-state.ts";
+import type { RefState } from "../../git/repository-state.ts";
+import { removeLocks } from "../../git/strays.ts";
 
 export type MergeItem = {
   readonly project: string;
@@ -25,6 +29,8 @@ export type MergeItem = {
 export type Frozen = {
   readonly branches: ReadonlyMap<string, string>;
   readonly defaultBranch: string;
+  /** A commit whose text lists branches and tags as frozen, and which keeps all of them. */
+  readonly state: string;
   /** Branch → result so far. */
   readonly merged: Map<string, string>;
   /** Branch → result before the tested item (M-6). */
@@ -33,66 +39,119 @@ export type Frozen = {
 
 export type FreezeParts = {
   readonly git: Git;
+  readonly repositories: Repositories;
   readonly source: (project: string) => string | undefined;
   readonly log: Log;
 };
 
-/** Fetches what the item needs, and reads what all branches are now (M-5, M-7). */
-export async function freezeProject(
-  parts: FreezeParts,
-  repositories: Repositories,
-  what: { project: string; items: readonly MergeItem[]; buildset: string },
-  signal: AbortSignal,
-): Promise<Frozen> {
-  const { git, log } = parts;
-  const { project, items } = what;
-  const source = parts.source(project);
-  if (source === undefined) fail("unknown-project", `there is no project ${project}`);
-  const fetched = (item: MergeItem): string =>
-    `refs/frozen/${zuulName(what.buildset)}/changes/${item.change}/${item.patchset}`;
-  const refspecs = items.map((item) => `+${item.ref}:${fetched(item)}`);
-  await retry(
-    async (attempt) => {
-      const repository = await repositories.ensure(project);
-      try {
-        await fetchInto(
-          git,
-          repository,
-          source,
-          ["+refs/heads/*:refs/heads/*", ...refspecs],
-          signal,
-        );
-      } catch (error) {
-        signal.throwIfAborted();
-        log.warn({ err: error, project, attempt }, "merger: a fetch failed");
-        if (!(await isHealthy(git, repository, signal))) await repositories.remove(project);
-        throw error;
-      }
-    },
-    { tries: limits.gitTries, firstMs: limits.backoffFirstMs, signal },
-  );
-  const repository = repositories.path(project);
-  const refs = await readRefs(git, repository, [`refs/frozen/${zuulName(what.buildset)}/`]);
-  for (const item of items) {
-    if (refs.get(fetched(item)) === item.commit) continue;
-    fail("not-found", `${project}: ${item.ref} is not commit ${item.commit} (any more)`);
+export type Freezer = {
+  /** Within the project's turn. */
+  freeze(project: string, items: readonly MergeItem[], signal: AbortSignal): Promise<Frozen>;
+  /** What is known of the project's copy is no longer so. */
+  forget(project: string): void;
+};
+
+/** What a copy is known to hold, so that an unchanged project costs one look at its source. */
+type Copy = { readonly refs: RefState; readonly state: string };
+
+export function openFreezer(parts: FreezeParts): Freezer {
+  const { git, repositories, log } = parts;
+  const copies = new Map<string, Copy>();
+  const opened = new Set<string>();
+
+  /** The copy with all it takes; a git that died there in an earlier life leaves no lock. */
+  async function fetchAll(
+    project: string,
+    source: string,
+    refs: readonly string[],
+    signal: AbortSignal,
+  ): Promise<{ remade: boolean }> {
+    let remade = false;
+    await retry(
+      async (attempt) => {
+        const repository = await repositories.ensure(project);
+        if (attempt > 1 || !opened.has(project)) {
+          const locks = await removeLocks(repository);
+          if (locks.length > 0) log.warn({ project, locks }, "merger: locks of a dead git removed");
+          opened.add(project);
+        }
+        try {
+          await fetchInto(git, repository, source, refs, signal);
+        } catch (error) {
+          signal.throwIfAborted();
+          log.warn({ err: error, project, attempt }, "merger: a fetch failed");
+          if (!(await isHealthy(git, repository, signal))) {
+            await repositories.remove(project);
+            remade = true;
+          }
+          throw error;
+        }
+      },
+      { tries: limits.gitTries, firstMs: limits.backoffFirstMs, signal },
+    );
+    return { remade };
   }
-  const branches = await readBranches(git, repository, { signal });
-  const defaultBranch = await readSourceHead(git, repository, source, branches, signal);
-  if (defaultBranch === undefined) fail("not-found", `project ${project} has no branches yet`);
-  await git.run(repository, ["symbolic-ref", "HEAD", `refs/heads/${defaultBranch}`], { signal });
-  return { branches, defaultBranch, merged: new Map(), ahead: new Map() };
+
+  async function current(
+    project: string,
+    source: string,
+    items: readonly MergeItem[],
+    signal: AbortSignal,
+  ): Promise<Copy> {
+    const known = repositories.has(project) ? copies.get(project) : undefined;
+    if (known && items.length === 0) {
+      const there = await readState(git, repositories.path(project), source, { signal });
+      if (there.digest === known.refs.digest) return known;
+    }
+    copies.delete(project);
+    const wanted = items.map((item) => item.ref);
+    const { remade } = await fetchAll(project, source, wanted, signal);
+    const repository = repositories.path(project);
+    const refs = await readState(git, repository, undefined, { signal });
+    const state =
+      known?.refs.digest === refs.digest && !remade
+        ? known.state
+        : await keepState(git, repository, refs, { signal });
+    const copy = { refs, state };
+    copies.set(project, copy);
+    return copy;
+  }
+
+  return {
+    forget: (project) => void copies.delete(project),
+    async freeze(project, items, signal) {
+      const source = parts.source(project);
+      if (source === undefined) fail("unknown-project", `there is no project ${project}`);
+      const { refs, state } = await current(project, source, items, signal);
+      const repository = repositories.path(project);
+      const missing = await missingCommits(
+        git,
+        repository,
+        items.map((item) => item.commit),
+        { signal },
+      );
+      const lost = items.find((item) => missing.has(item.commit));
+      if (lost)
+        fail("not-found", `${project}: ${lost.ref} is not commit ${lost.commit} (any more)`);
+      const { branches } = refs;
+      const named = await readSourceHead(git, repository, source, signal);
+      const defaultBranch = branches.has(named ?? "") ? named : [...branches.keys()][0];
+      if (defaultBranch === undefined) fail("not-found", `project ${project} has no branches yet`);
+      return { branches, defaultBranch, state, merged: new Map(), ahead: new Map() };
+    },
+  };
 }
 
 async function fetchInto(
   git: Git,
   repository: string,
   source: string,
-  refspecs: readonly string[],
+  refs: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
   const options = ["--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-auto-gc"];
-  await git.run(repository, ["fetch", ...options, "--", source, ...refspecs], { signal });
+  const all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", ...refs];
+  await git.run(repository, ["fetch", ...options, "--", source, ...all], { signal });
 }
 
 /** M-7: a broken cache is cloned again. */
@@ -104,18 +163,18 @@ async function isHealthy(git: Git, repository: string, signal: AbortSignal): Pro
   return check?.exitCode === 0;
 }
 
-/** V-3: the default branch is what the server says, or the one branch there is. */
+/** V-3: the default branch as the server says: HEAD of a repository on this machine, or asked. */
 async function readSourceHead(
   git: Git,
   repository: string,
   source: string,
-  branches: ReadonlyMap<string, string>,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const { stdout } = await git.run(repository, ["ls-remote", "--symref", "--", source, "HEAD"], {
-    signal,
-  });
-  const named = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(stdout)?.[1];
-  if (named !== undefined && branches.has(named)) return named;
-  return [...branches.keys()][0];
+  if (isAbsolute(source)) {
+    const text = await readFile(join(source, "HEAD"), "utf8").catch(() => "");
+    return /^ref: refs\/heads\/(.+)$/m.exec(text)?.[1]?.trim();
+  }
+  const args = ["ls-remote", "--symref", "--", source, "HEAD"];
+  const { stdout } = await git.run(repository, args, { signal });
+  return /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(stdout)?.[1];
 }

@@ -116,6 +116,7 @@ describe("V-2 which revision a repository gets", () => {
         branches: new Map(Object.entries(row.branches)),
         merged: new Map(Object.entries(row.merged)),
         ahead: new Map(),
+        state: "5".repeat(40),
       },
       row.branch,
       BUILDSET,
@@ -134,6 +135,7 @@ describe("V-2 which revision a repository gets", () => {
       branches,
       merged: new Map(),
       ahead: new Map(),
+      state: "5".repeat(40),
     };
     expect(planRevision(frozen, "", BUILDSET)).toMatchObject({ kind: "impossible" });
   });
@@ -149,6 +151,7 @@ describe("V-2 which revision a repository gets", () => {
       branches,
       merged: new Map(),
       ahead: new Map(),
+      state: "5".repeat(40),
     };
     expect(planRevision(frozen, "stable/x", BUILDSET)).toMatchObject({
       repo: { branch: "main", commit: MASTER },
@@ -166,6 +169,7 @@ describe("V-2 which revision a repository gets", () => {
       branches,
       merged: new Map(),
       ahead: new Map(),
+      state: "5".repeat(40),
     };
     expect(planRevision(frozen, "stable/kilo", BUILDSET)).toMatchObject({
       repo: { branch: "master" },
@@ -183,6 +187,7 @@ describe("V-2 which revision a repository gets", () => {
           branches: new Map(Object.entries(branches)),
           merged: new Map(Object.entries(merged)),
           ahead: new Map(),
+          state: "5".repeat(40),
         };
         const revision = planRevision(frozen, branch, BUILDSET);
         const there = branches[branch] ?? branches["master"];
@@ -204,6 +209,7 @@ test("M-6 the base is the state with the items ahead", () => {
     branches: new Map([["master", MASTER]]),
     merged: new Map([["master", ON_MASTER]]),
     ahead: new Map([["master", STABLE]]),
+    state: "5".repeat(40),
   };
   expect(planRevision(frozen, "master", BUILDSET)).toMatchObject({
     repo: { commit: ON_MASTER, baseCommit: STABLE, branches: { master: MASTER } },

@@ -15,6 +15,8 @@ export type FrozenRepo = {
   readonly merged: ReadonlyMap<string, string>;
   /** Branch → what it was when only the items ahead were merged (M-6). */
   readonly ahead: ReadonlyMap<string, string>;
+  /** The commit that lists all refs as frozen. */
+  readonly state: string;
 };
 
 export type Revision =
@@ -33,7 +35,7 @@ export function zuulName(buildset: string): string {
 
 /** The revision of one repository for a job that works on `branch`. */
 export function planRevision(frozen: FrozenRepo, branch: string, buildset: string): Revision {
-  const { project, branches, defaultBranch, merged, ahead } = frozen;
+  const { project, branches, defaultBranch, merged, ahead, state } = frozen;
   if (branch === "") return { kind: "impossible", detail: `${project}: the base branch is empty` };
   const wanted = branches.has(branch) ? branch : defaultBranch;
   const tip = branches.get(wanted);
@@ -55,6 +57,7 @@ export function planRevision(frozen: FrozenRepo, branch: string, buildset: strin
       zuulRef: own === undefined ? null : zuulRef(wanted, buildset),
       baseCommit: ahead.get(wanted) ?? tip,
       defaultBranch,
+      state,
       branches: Object.fromEntries([...branches].sort(([one], [other]) => (one < other ? -1 : 1))),
       why: `${standing}${fallback}`,
     },

@@ -64,6 +64,7 @@ export type ItemOutcome =
   | "FAILURE"
   | "MERGE_CONFLICT"
   | "CONFIG_ERROR"
+  | "MERGER_ERROR"
   | "NO_JOBS"
   | "DEQUEUED";
 

@@ -217,6 +217,22 @@ test.each([
   expect(said.slice(2)).toEqual([`record i reported ${outcome}`, `report ${stage}`]);
 });
 
+test("M-3 what kept the merger from its work is reported without a vote", () => {
+  const { state, said } = play(enqueue("i"), {
+    kind: "prepared",
+    item: "i",
+    outcome: { kind: "merger-error", detail: ["no space left"] },
+  });
+  expect(said.slice(2)).toEqual(["record i reported MERGER_ERROR", "report failure without vote"]);
+  expect(state.items.size).toBe(0);
+});
+
+test("P-3 a pipeline that is gone takes nothing", () => {
+  const { state, said } = play(enqueue("i", 1, 1, "nowhere"));
+  expect(said).toEqual([]);
+  expect(state.items.size).toBe(0);
+});
+
 test("F-0 RETRY is a new build up to attempts, then RETRY_LIMIT with a vote", () => {
   const { said } = play(
     enqueue("i"),

@@ -30,7 +30,9 @@ export type PrepareOutcome =
       readonly jobs: readonly { readonly job: JobRun["job"]; readonly build: string }[];
     }
   | { readonly kind: "conflict"; readonly detail: readonly string[] }
-  | { readonly kind: "config-error"; readonly detail: readonly string[] };
+  | { readonly kind: "config-error"; readonly detail: readonly string[] }
+  /** The machine's or the source's doing: told, and no vote. */
+  | { readonly kind: "merger-error"; readonly detail: readonly string[] };
 
 export type PipelineEvent =
   | { readonly kind: "reconfigured"; readonly rules: PipelineState["rules"] }
@@ -207,6 +209,8 @@ function prepared(
       return report(state, finish(item, "MERGE_CONFLICT", outcome.detail, nowMs), "failure");
     case "config-error":
       return report(state, finish(item, "CONFIG_ERROR", outcome.detail, nowMs), "failure");
+    case "merger-error":
+      return report(state, finish(item, "MERGER_ERROR", outcome.detail, nowMs), "none");
     case "merged": {
       if (outcome.jobs.length === 0) {
         // J-4: never "+1 with zero jobs".

@@ -56,7 +56,10 @@ function opening(facts: ReportFacts): string {
     case "success":
       return "Build succeeded.";
     case "failure":
-      return "Build failed.";
+      // no jobs: the merger could not prepare it
+      return facts.jobs.length > 0 || list === ""
+        ? "Build failed."
+        : `The change could not be prepared for its tests:\n${list}`;
     case "merge-conflict":
       return [
         "Merge Failed.",

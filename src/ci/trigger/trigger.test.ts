@@ -3,6 +3,7 @@ import { systemClock } from "../../base/clock.ts";
 import { fail } from "../../base/errors.ts";
 import { silentLog } from "../../base/log.ts";
 import { openScope } from "../../base/scope.ts";
+import { openTroubles } from "../../base/troubles.ts";
 import { until } from "../../base/wait.ts";
 import type { ReviewEvent } from "../../model/change.ts";
 import type { PipelineConfig } from "../../model/pipeline.ts";
@@ -117,8 +118,19 @@ test("D-7 a series without end is refused", async () => {
 async function world() {
   const store: Store = await openSqliteStore(":memory:");
   const events: ReviewEvent[] = [];
-  const listeners = new Set<(event: ReviewEvent) => void>();
+  const listeners = new Set<() => void>();
   const handled: number[] = [];
+  const troubles = openTroubles({ log: silentLog, wallMs: () => systemClock.wallMs() });
+  /** Ports that fail: so often still, by their names. */
+  const failing = new Map<string, number>();
+  const maybe = async <T>(port: string, call: () => Promise<T>): Promise<T> => {
+    const left = failing.get(port) ?? 0;
+    if (left > 0) {
+      failing.set(port, left - 1);
+      throw new Error(`${port} is away`);
+    }
+    return call();
+  };
   let handle = (of: ReviewEvent, seen: Parameters<Store["transaction"]>[0]): Promise<unknown> =>
     store.transaction(async (tx) => {
       await seen(tx);
@@ -127,23 +139,32 @@ async function world() {
   const review = {
     connection: "local",
     eventsSince: (seq: number, limit: number) =>
-      Promise.resolve(events.filter((one) => one.seq > seq).slice(0, limit)),
-    onEvent: (listener: (one: ReviewEvent) => void) => {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
+      maybe("eventsSince", () =>
+        Promise.resolve(events.filter((one) => !(one.seq <= seq)).slice(0, limit)),
+      ),
+    onNews: (ring: () => void) => {
+      listeners.add(ring);
+      return () => void listeners.delete(ring);
     },
   };
   onTestFinished(() => store[Symbol.asyncDispose]());
   return {
     handled,
     handle,
+    failing,
+    troubles,
+    /** As it comes, whatever it is. */
+    send(one: unknown) {
+      events.push(one as ReviewEvent);
+      for (const ring of listeners) ring();
+    },
     handleBy(next: typeof handle) {
       handle = next;
     },
     push(...seqs: number[]) {
       for (const seq of seqs) {
         events.push(event(seq));
-        for (const listener of listeners) listener(events.at(-1)!);
+        for (const ring of listeners) ring();
       }
     },
     start() {
@@ -153,12 +174,18 @@ async function world() {
       onTestFinished(() => scope.close());
       startIntake({
         review,
-        store,
+        store: {
+          ...store,
+          fact: (name) => maybe("fact", () => store.fact(name)),
+          setFact: (...of) => maybe("setFact", () => store.setFact(...of)),
+          transaction: (work) => maybe("transaction", () => store.transaction(work)),
+        },
         clock: systemClock,
         log: silentLog,
+        troubles,
         scope,
         handle: async (of, seen) => {
-          await handle(of, seen);
+          await maybe("handle", () => handle(of, seen));
         },
       });
       return scope;
@@ -209,6 +236,71 @@ test("E-1 killed between handling and its record, the event comes again", async 
   w.start();
   await w.is([1, 2]);
   expect(w.handled).toEqual([1, 2]);
+});
+
+test("E-1 what fails for a while drops no event: the connection waits, visibly, and goes on", async () => {
+  const w = await world();
+  w.failing.set("handle", 5); // far beyond three tries in 0.3 s
+  const scope = w.start();
+  w.push(1, 2);
+  const what = "local: event 1";
+  await until(() => w.troubles.list().some((one) => one.what === what && one.failures > 1), {
+    timeoutMs: 10_000,
+    everyMs: 5,
+    what: "the trouble among those that status shows",
+  });
+  expect(w.handled).toEqual([]);
+  await w.is([1, 2]);
+  expect(w.troubles.list()).toEqual([]);
+  await scope.close();
+});
+
+test.each(["fact", "eventsSince", "handle", "transaction", "setFact"])(
+  "E-1 a failure of %s, once and for a while, loses and doubles nothing",
+  async (port) => {
+    const w = await world();
+    let gone = false;
+    w.handleBy((of, seen) => {
+      if (of.seq === 2) {
+        gone = true;
+        fail("not-found", "the change is gone: the event is marked by a write of its own");
+      }
+      return w.handle(of, seen);
+    });
+    w.failing.set(port, 1);
+    w.push(1, 2);
+    const first = w.start();
+    await w.is([1]);
+    await until(() => gone, { timeoutMs: 5_000, everyMs: 5, what: "the event that is left out" });
+    w.failing.set(port, 3);
+    w.push(3, 4);
+    await w.is([1, 3, 4]);
+    await first.close();
+    w.push(5);
+    w.start();
+    await w.is([1, 3, 4, 5]);
+    expect(w.handled).toEqual([1, 3, 4, 5]);
+    expect(w.troubles.list()).toEqual([]);
+  },
+);
+
+test("E-2, E-6 broken and unknown events, duplicates and odd clocks are survived", async () => {
+  const w = await world();
+  const scope = w.start();
+  w.push(1);
+  w.send({ ...event(2), type: "hashtags-changed" });
+  w.send({ seq: 3, type: "patchset-created" });
+  w.send({ ...event(Number.NaN) });
+  w.send({ ...event(1) });
+  w.send({ ...event(4), at: "sometime", by: "x".repeat(100_000) });
+  w.send({ ...event(4) });
+  w.push(5);
+  await w.is([1, 4, 5]);
+  expect(w.troubles.list()).toEqual([]);
+  await scope.close();
+  w.push(6);
+  w.start();
+  await w.is([1, 4, 5, 6]);
 });
 
 test("E-6 one bad event never blocks the following ones", async () => {

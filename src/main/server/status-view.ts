@@ -5,8 +5,8 @@
 import { dirname } from "node:path";
 import { isoTime } from "../../base/clock.ts";
 import { readTextIfAny } from "../../base/files.ts";
-import type { Trouble, Troubles } from "../../base/troubles.ts";
 import { limits } from "../../base/limits.ts";
+import type { Trouble, Troubles } from "../../base/troubles.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";
 import type { Broker } from "../../lease/broker/broker.ts";
 import type { HostView, TestenvView } from "../../model/testenv.ts";

@@ -16,14 +16,17 @@ import type { ReviewPort } from "../review-port.ts";
 import { openChanges } from "./changes.ts";
 import { openGitDoor } from "./git-door.ts";
 import type { GitDoor } from "./git-door.ts";
+import { answerGerritQuery } from "./gerrit-query.ts";
 import { openHookDoor } from "./hook-door.ts";
 import { installHooks } from "./hook-files.ts";
+import { labelRanges } from "./labels.ts";
 import { openReceive } from "./receive.ts";
 import { openReviewEvents } from "./review-events.ts";
 import { settleProject } from "./settle.ts";
+import { canMerge, submitChange } from "./submit.ts";
 import { openVerdicts } from "./verdicts.ts";
 import type { Verdicts } from "./verdicts.ts";
-import { listChanges, reviewChangeOf, viewOf } from "./views.ts";
+import { listChanges, neededBy, reviewChangeOf, viewOf } from "./views.ts";
 import type { ListQuery, ViewParts } from "./views.ts";
 
 /** What the API shows and does with changes (api/views.ts, ChangeViews). */
@@ -43,7 +46,7 @@ export type ChangeCalls = {
 export type BuiltinReview = AsyncDisposable &
   ReviewPort & {
     readonly views: ChangeCalls;
-    /** `/git/…` of the API. */
+    /** `/git/…` of the API, and of Gerrit's `/tools/hooks/commit-msg` and `/changes/?q=`. */
     readonly git: GitDoor;
     /** The projects that the layout names, from now on: made where they are not there. */
     setProjects(projects: readonly string[]): Promise<void>;
@@ -81,7 +84,7 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
   const { connection, store, git, clock, random, log } = options;
   const stop = new AbortController();
   const repositories = openRepositories(git, options.repositoriesDirectory);
-  const events = await openReviewEvents(store, log);
+  const events = openReviewEvents(store);
   const listeners = new Set<(change: number) => void>();
   const changes = openChanges({
     store,
@@ -118,10 +121,11 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     git: openGitDoor({
       repositories,
       knows,
-      server: openGitServer(git, log, stop.signal),
+      server: openGitServer({ git, log, signal: stop.signal }),
       hooks,
       hooksPath,
       anonymousRead: options.anonymousRead,
+      query: (query, response) => answerGerritQuery(changes, options.url(), query, response),
       settle,
     }),
     async setProjects(names) {
@@ -133,19 +137,23 @@ export async function openBuiltinReview(options: BuiltinOptions): Promise<Builti
     source: (project) => (knows(project) ? repositories.path(project) : undefined),
     change: async (number) => reviewChangeOf({ changes, urlOf }, await changes.get(number)),
     eventsSince: (seq, limit) => events.since(seq, limit),
-    onEvent: (listener, afterSeq) => events.listen(listener, afterSeq),
+    onNews: (ring) => events.onNews(ring),
     onChanged(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     report: (report) => verdicts.report(report),
+    labels: () => labelRanges,
+    neededBy: (number) => neededBy(changes, number),
+    canMerge: (number, patchset) => canMerge({ changes }, number, patchset),
+    submit: (number, patchset) =>
+      submitChange({ git, repositories, changes, settle }, number, patchset),
     async maintain(signal) {
       for (const project of projects) await repositories.maintain(project, signal);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
       await hooks[Symbol.asyncDispose]();
-      await events[Symbol.asyncDispose]();
     },
   };
 }

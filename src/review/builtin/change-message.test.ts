@@ -18,7 +18,7 @@ test.each([
   [`Add a\n\nChange-Id: ${ID}  \n`, "found"],
   [`Add a\n\nChange-Id: ${ID}\nChange-Id: ${ID}\n`, "found"],
   [`Add a\n\nChange-Id: ${ID}\nChange-Id: I${"f".repeat(40)}\n`, "several"],
-  [`Add a\n\nChange-Id: ${ID}\n\nMore.\n`, "missing"],
+  [`Add a\n\nChange-Id: ${ID}\n\nMore.\n`, "above"],
   [`Add a\n\nChange-Id: ${ID.slice(0, 40)}\n`, "missing"],
   [`Add a\n\nChange-Id: ${ID}0\n`, "missing"],
   [`Add a\n\n  Change-Id: ${ID}\n`, "missing"],

@@ -6,6 +6,8 @@
 export type ChangeIdFinding =
   | { readonly kind: "found"; readonly changeId: string }
   | { readonly kind: "missing" }
+  /** One stands above the last paragraph, where no tool looks for it. */
+  | { readonly kind: "above"; readonly changeId: string }
   | { readonly kind: "several" };
 
 const FOOTER = /^change-id:\s*(I[0-9a-f]{40})\s*$/i;
@@ -20,19 +22,32 @@ export function subjectOf(message: string): string {
 }
 
 export function findChangeId(message: string): ChangeIdFinding {
-  const last =
-    message
-      .trimEnd()
-      .split(/\n\s*\n/)
-      .at(-1) ?? "";
-  const ids = new Set<string>();
-  for (const line of last.split("\n")) {
-    const id = FOOTER.exec(line)?.[1];
-    if (id !== undefined) ids.add(`I${id.slice(1).toLowerCase()}`);
+  const paragraphs = message.trimEnd().split(/\n\s*\n/);
+  const [changeId, ...others] = idsIn(paragraphs.at(-1) ?? "");
+  if (changeId !== undefined) {
+    return others.length > 0 ? { kind: "several" } : { kind: "found", changeId };
   }
-  const [changeId] = ids;
-  if (changeId === undefined) return { kind: "missing" };
-  return ids.size > 1 ? { kind: "several" } : { kind: "found", changeId };
+  const above = idsIn(paragraphs.slice(0, -1).join("\n")).at(-1);
+  return above === undefined ? { kind: "missing" } : { kind: "above", changeId: above };
+}
+
+function idsIn(text: string): string[] {
+  const ids = text
+    .split("\n")
+    .map((line) => FOOTER.exec(line)?.[1])
+    .filter((id) => id !== undefined);
+  return [...new Set(ids.map((id) => `I${id.slice(1).toLowerCase()}`))];
+}
+
+/** Lines that mean something to other review systems' CI and nothing here yet (ci.md D-2). */
+const UNHEARD = /^(?:depends-on|needed-by):.*$/gim;
+
+/** What to say of lines that are not obeyed, so that nobody trusts in them; undefined: nothing. */
+export function unheardOf(message: string): string | undefined {
+  const lines = (message.match(UNHEARD) ?? []).slice(0, 10);
+  if (lines.length === 0) return undefined;
+  const shown = lines.map((line) => `- ${printable(line.trim()).slice(0, 200)}`).join("\n");
+  return `Not understood yet: this change is tested as if these lines were not there.\n${shown}`;
 }
 
 /** Control and bidirectional characters become `?`: the text is shown on other people's screens. */

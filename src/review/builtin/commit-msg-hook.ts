@@ -1,6 +1,7 @@
 /**
  * The commit-msg hook that authors install: adds `Change-Id: I…` to messages that have none.
- * POSIX sh and git alone; served as text at GET /git/hooks/commit-msg.
+ * POSIX sh and git alone; served as text at GET /git/hooks/commit-msg and, as
+ * Gerrit has it, /tools/hooks/commit-msg.
  */
 
 export const commitMsgHook = `#!/bin/sh
@@ -11,7 +12,8 @@ set -eu
 
 file=\${1:?usage: commit-msg FILE}
 
-text=$(git stripspace --strip-comments <"$file")
+# Below the scissors of \`git commit -v\` is a diff, no message.
+text=$(sed '/^. -* >8 -*$/,$d' "$file" | git stripspace --strip-comments)
 test -n "$text" || exit 0
 case $text in
   fixup!* | squash!* | amend!*) exit 0 ;;
@@ -30,5 +32,5 @@ id=$(
     dd if=/dev/urandom bs=20 count=1 2>/dev/null | od -An -tx1
   } | git hash-object --stdin | cut -c1-40
 )
-git interpret-trailers --in-place --if-exists doNothing --trailer "Change-Id: I$id" "$file"
+git interpret-trailers --in-place --no-divider --if-exists doNothing --trailer "Change-Id: I$id" "$file"
 `;

@@ -10,6 +10,7 @@ import { mayAct } from "../../model/identity.ts";
 import type { Caller } from "../../model/identity.ts";
 import { commitMsgHook } from "./commit-msg-hook.ts";
 import type { HookDoor } from "./hook-door.ts";
+import { mayPushDirectly } from "./labels.ts";
 
 export type GitDoor = (
   request: IncomingMessage,
@@ -26,16 +27,27 @@ export type GitDoorParts = {
   /** The folder of git's hooks. */
   readonly hooksPath: string;
   readonly anonymousRead: "loopback" | "off";
+  /** `/changes/?q=…` for whoever may read. */
+  readonly query: (query: URLSearchParams, response: ServerResponse) => Promise<void>;
   /** After a push that may have written a branch. */
   readonly settle: (project: string, by: string) => Promise<void>;
 };
 
+/** Ours, and Gerrit's, which its clients ask for. */
+const hookPaths = ["/git/hooks/commit-msg", "/tools/hooks/commit-msg"];
+
 export function openGitDoor(parts: GitDoorParts): GitDoor {
   return async (request, response, caller) => {
     const path = (request.url ?? "").split("?", 1)[0];
-    if (path === "/git/hooks/commit-msg" && ["GET", "HEAD"].includes(request.method ?? "")) {
+    if (hookPaths.includes(path ?? "") && ["GET", "HEAD"].includes(request.method ?? "")) {
       response.writeHead(200, { "Content-Type": "text/x-shellscript; charset=utf-8" });
       response.end(request.method === "HEAD" ? undefined : commitMsgHook);
+      return;
+    }
+    if (path === "/changes/") {
+      const query = new URLSearchParams((request.url ?? "").split("?")[1] ?? "");
+      if (caller || mayReadAnonymously(parts, request)) await parts.query(query, response);
+      else refuse(response, 401, "this takes a token", challenge);
       return;
     }
     const route = parseGitRoute(request.method ?? "", request.url ?? "", "/git");
@@ -45,9 +57,12 @@ export function openGitDoor(parts: GitDoorParts): GitDoor {
     }
     const problem = accessProblem(parts, route, request, caller);
     if (problem === "who") {
-      refuse(response, 401, "this takes a token: the user's name, and the token as password", {
-        "WWW-Authenticate": 'Basic realm="rackyard", charset="UTF-8"',
-      });
+      refuse(
+        response,
+        401,
+        "this takes a token: the user's name, and the token as password",
+        challenge,
+      );
       return;
     }
     if (problem) {
@@ -76,10 +91,15 @@ function accessProblem(
     if (mayAct(caller.role, "developer")) return undefined;
     return `${caller.name} is a ${caller.role}: to push takes a developer`;
   }
-  if (caller) return undefined;
+  return caller || mayReadAnonymously(parts, request) ? undefined : "who";
+}
+
+const challenge = { "WWW-Authenticate": 'Basic realm="rackyard", charset="UTF-8"' };
+
+function mayReadAnonymously(parts: GitDoorParts, request: IncomingMessage): boolean {
   const open = parts.anonymousRead === "loopback" && isLoopback(request.socket.remoteAddress);
   // a token that is sent and wrong is refused, not overlooked
-  return open && request.headers.authorization === undefined ? undefined : "who";
+  return open && request.headers.authorization === undefined;
 }
 
 function isLoopback(address: string | undefined): boolean {
@@ -112,6 +132,8 @@ async function servePush(
     config: [
       `core.hooksPath=${parts.hooksPath}`,
       "receive.procReceiveRefs=refs/for",
+      // a tag that comes along is refused for itself there
+      ...(mayPushDirectly(caller) ? [] : ["receive.procReceiveRefs=refs/tags"]),
       "receive.hideRefs=refs/changes",
     ],
     async after() {

@@ -102,15 +102,20 @@ async function listenPrivately(server: Server, socketPath: string): Promise<void
   await chmod(socketPath, 0o600);
 }
 
-type Hello = { push: string; hook: HookKind; objects: Readonly<Record<string, string>> };
+type Hello = {
+  push: string;
+  hook: HookKind;
+  objects: Readonly<Record<string, string>>;
+  options: readonly string[];
+};
 
 /** The hook's first line; it comes from a program of ours, by a socket of ours. */
 function parseHello(line: string): Hello {
-  const { push, hook, objects } = JSON.parse(line) as Partial<Hello>;
+  const { push, hook, objects, options } = JSON.parse(line) as Partial<Hello>;
   if (typeof push !== "string" || !hook || !hookKinds.includes(hook)) {
     fail("push-refused", "the hook does not say what it is: start the server again");
   }
-  return { push, hook, objects: objects ?? {} };
+  return { push, hook, objects: objects ?? {}, options: options ?? [] };
 }
 
 type Say = { out(bytes: Uint8Array): void; err(line: string): void; exit(code: number): void };
@@ -155,7 +160,7 @@ async function beforeReceive(
   const chunks: Uint8Array[] = [];
   for (let chunk = await input.next(); chunk; chunk = await input.next()) chunks.push(chunk);
   const lines = Buffer.concat(chunks).toString("utf8").split("\n").filter(Boolean);
-  const commands = lines.map(parseCommand);
+  const commands = lines.map((line) => ({ ...parseCommand(line), options: hello.options }));
   session.direct = commands.some((command) => command.ref.startsWith("refs/heads/"));
   await receive.check(session, commands, await quarantine(hello.objects, session.repository));
 }
@@ -184,11 +189,14 @@ async function procReceive(
   const packets = readPackets(input);
   const version = await packets.untilFlush();
   if (!version[0]?.startsWith("version=1")) fail("push-refused", "git speaks another proc-receive");
-  say.out(encodePacket("version=1\n"));
+  const features = (version[0].split("\0")[1] ?? "").split(" ");
+  const withOptions = features.includes("push-options");
+  say.out(encodePacket(withOptions ? "version=1\0push-options\n" : "version=1\n"));
   say.out(flushPacket);
   const commands = (await packets.untilFlush()).map(parseCommand);
+  const options = withOptions ? await packets.untilFlush() : [];
   for (const command of commands) {
-    const answer = await receive.apply(session, command);
+    const answer = await receive.apply(session, { ...command, options });
     if (answer.kind === "ok") {
       say.out(encodePacket(`ok ${command.ref}\n`));
       for (const line of answer.lines) say.err(line);

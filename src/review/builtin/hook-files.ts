@@ -18,7 +18,9 @@ export async function installHooks(binDirectory: string, node: string): Promise<
   const hooks = join(binDirectory, "git-hooks");
   for (const kind of hookKinds) {
     const command = [node, "--disable-sigusr1", program, kind].map(quote).join(" ");
-    await writeFileAtomic(join(hooks, kind), `#!/bin/sh\nexec ${command}\n`, 0o755);
+    // git's address-space limit (git-command.ts) is not meant for a Node
+    const script = `#!/bin/sh\nulimit -S -v "$(ulimit -H -v)"\nexec ${command}\n`;
+    await writeFileAtomic(join(hooks, kind), script, 0o755);
   }
   return hooks;
 }

@@ -14,6 +14,11 @@ const labels: Readonly<Record<string, Label>> = {
   Workflow: { least: 0, most: 1, ciOnly: false },
 };
 
+/** Each label's range, for whoever reports or asks for votes. */
+export const labelRanges: ReadonlyMap<string, Pick<Label, "least" | "most">> = new Map(
+  Object.entries(labels).map(([name, { least, most }]) => [name, { least, most }]),
+);
+
 /** The CI's own name on comments and votes; no user's, since those are lower-case. */
 export const ciAccount = "Rackyard CI";
 

@@ -43,7 +43,7 @@ export function planPush(
   const changes: PlannedChange[] = [];
   for (const commit of commits) {
     const found = findChangeId(commit.message);
-    if (found.kind !== "found") return withoutChangeId(commit, found.kind, hookUrl);
+    if (found.kind !== "found") return withoutChangeId(commit, found, hookUrl);
     const { changeId } = found;
     const twin = seen.get(changeId);
     if (twin) {
@@ -89,10 +89,21 @@ function judge(commit: PushedCommit, change: Change | undefined): "take" | "skip
 
 function withoutChangeId(
   commit: PushedCommit,
-  kind: "missing" | "several",
+  found: Exclude<ReturnType<typeof findChangeId>, { kind: "found" }>,
   hookUrl: string,
 ): PushPlan {
-  if (kind === "several") {
+  if (found.kind === "above") {
+    return {
+      kind: "refused",
+      code: "no-change-id",
+      sentence: `${name(commit)}: a Change-Id was found, but above the last paragraph`,
+      remedy: [
+        "move its line into the last paragraph (git commit --amend):",
+        `  Change-Id: ${found.changeId}`,
+      ].join("\n"),
+    };
+  }
+  if (found.kind === "several") {
     return {
       kind: "refused",
       code: "no-change-id",

@@ -140,7 +140,7 @@ export function eventFacts(
   };
 }
 
-function commentOf(change: Change, by: string, text: string, tag: string | null): Comment {
+export function commentOf(change: Change, by: string, text: string, tag: string | null): Comment {
   return {
     change: change.number,
     patchset: currentPatchset(change).number,

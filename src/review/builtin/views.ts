@@ -113,7 +113,7 @@ export async function reviewChangeOf(
 }
 
 /** D-1: open changes that the current commit has as parents, in exactly that patchset. */
-async function needsOf(
+export async function needsOf(
   changes: Changes,
   change: Change,
 ): Promise<{ change: number; patchset: number }[]> {
@@ -124,4 +124,14 @@ async function needsOf(
     needs.push({ change: found.change.number, patchset: found.patchset });
   }
   return needs;
+}
+
+/** Numbers of open changes whose current commit has a patchset of this change as a parent. */
+export async function neededBy(changes: Changes, number: number): Promise<number[]> {
+  const change = await changes.get(number);
+  const commits = new Set(change.patchsets.map((patchset) => patchset.commit));
+  const open = await changes.open(change.project);
+  return open
+    .filter((other) => currentPatchset(other).parents.some((parent) => commits.has(parent)))
+    .map((other) => other.number);
 }
