@@ -1,4 +1,7 @@
-/** WebSockets as wires (RFC 6455): the one place of this folder that knows them. */
+/**
+ * WebSockets as wires (RFC 6455): the one place of this folder that knows them, but for the upgrade
+ * itself (host-sessions.ts). Frames are bounded and not compressed; what they say is channel.ts'.
+ */
 import { WebSocket } from "ws";
 import { limits } from "../base/limits.ts";
 import type { Connect, Wire } from "./wire-port.ts";
