@@ -56,8 +56,11 @@ export const testenvReportSchema = z.object({
   number: z.int().min(1).max(160),
   kind: z.string(),
   labels: z.array(z.string()),
-  /** `removed`: the host has it no more; its epoch is remembered. */
-  state: z.enum([...testenvStates, "removed"]),
+  /**
+   * `removed`: the host has it no more; its epoch is remembered. One that only a newer host knows
+   * is `offline` to us: there, and not to be granted.
+   */
+  state: z.enum([...testenvStates, "removed"]).catch("offline"),
   /** The highest epoch that the host ever saw for this TE (L2). */
   epoch: epochSchema,
   draining: z.boolean().default(false),
@@ -68,7 +71,7 @@ export const testenvReportSchema = z.object({
   deadlineAt: z.string().nullable().default(null),
   /** Since the lease's end: why, and when the fence stood (null: not yet). */
   ended: z
-    .object({ reason: z.enum(endReasons), fencedAt: z.string().nullable() })
+    .object({ reason: z.enum(endReasons).catch("revoked"), fencedAt: z.string().nullable() })
     .nullable()
     .default(null),
   machines: z.strictObject({

@@ -5,7 +5,6 @@
  * and so is a report of a TE that a later one, or the hello itself, makes out of date. A message
  * may arrive twice, and then all that followed it does too.
  */
-import { WebSocket } from "ws";
 import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { describeError, fail } from "../base/errors.ts";
@@ -17,6 +16,8 @@ import { fleetingKinds, toBrokerSchema, toHostSchema } from "../model/session.ts
 import { closeCodes, openChannel, refuse } from "./channel.ts";
 import type { Channel } from "./channel.ts";
 import { faultsOf } from "./host-sessions.ts";
+import { connectWebSocket } from "./web-socket.ts";
+import type { Connect, Wire } from "./wire-port.ts";
 import type { BrokerSession, BrokerSessionHandler, FromHost } from "./session-port.ts";
 
 const PATH = "/v1/hosts/session";
@@ -28,6 +29,8 @@ export type DialOptions = {
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
+  /** Default: a WebSocket. */
+  readonly connect?: Connect;
   /** Sent every `limits.heartbeatMs` while connected; default: the user sends its own. */
   /** The broker, of another version perhaps, will never take a message of this kind. */
   readonly onRefused?: (kind: string, why: string) => void;
@@ -35,7 +38,7 @@ export type DialOptions = {
 };
 
 export function dialBroker(options: DialOptions): BrokerSession {
-  const { handler, log, clock, random } = options;
+  const { handler, log, clock, random, connect = connectWebSocket } = options;
   /** Durable messages not yet acknowledged, oldest first. */
   const outbox: FromHost[] = [];
   let acknowledged = 0;
@@ -48,24 +51,14 @@ export function dialBroker(options: DialOptions): BrokerSession {
   let closed = false;
   let redial: Timer | undefined;
   let heart: Timer | undefined;
-  let socket: WebSocket | undefined;
+  let dialling: ReturnType<Connect> | undefined;
 
   function dial(): void {
     redial = undefined;
     if (closed) return;
-    const dialled = new WebSocket(targetOf(options.url), {
-      handshakeTimeout: limits.sessionConnectMs,
-      maxPayload: limits.sessionFrameBytes,
-      perMessageDeflate: false,
-    });
-    socket = dialled;
-    let opened = false;
-    dialled.once("open", () => {
-      opened = true;
-      begin(dialled);
-    });
-    dialled.once("error", (error) => {
-      if (!opened) again(describeError(error));
+    dialling = connect(targetOf(options.url), {
+      opened: begin,
+      failed: (error) => again(describeError(error)),
     });
   }
 
@@ -77,7 +70,7 @@ export function dialBroker(options: DialOptions): BrokerSession {
     redial = clock.after(pauseMs * (0.75 + random.fraction() / 2), dial);
   }
 
-  function begin(dialled: WebSocket): void {
+  function begin(dialled: Wire): void {
     const mine = openChannel(
       dialled,
       {
@@ -188,10 +181,7 @@ export function dialBroker(options: DialOptions): BrokerSession {
       redial?.cancel();
       heart?.cancel();
       channel?.close(closeCodes.normal, "stopping");
-      if (socket?.readyState === WebSocket.CONNECTING) {
-        socket.on("error", () => undefined); // dialling was cut short
-        socket.terminate();
-      }
+      dialling?.abandon();
       return Promise.resolve();
     },
   };

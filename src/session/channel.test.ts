@@ -11,6 +11,7 @@ import { silentLog } from "../base/log.ts";
 import { until } from "../base/wait.ts";
 import { openChannel, refuse } from "./channel.ts";
 import type { Channel } from "./channel.ts";
+import { wireOf } from "./web-socket.ts";
 
 const soon = { timeoutMs: 10_000, everyMs: 5 };
 const closers: (() => unknown)[] = [];
@@ -54,7 +55,7 @@ async function pair(
   const reasons: string[] = [];
   server.on("connection", (socket) => {
     const channel = openChannel(
-      socket,
+      wireOf(socket),
       {
         receive,
         acknowledged: () => undefined,

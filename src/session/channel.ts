@@ -1,5 +1,5 @@
 /**
- * One WebSocket between broker and host as a channel of messages (lease.md §6). Durable ones are
+ * One wire between broker and host as a channel of messages (lease.md §6). Durable ones are
  * numbered from 1 and acknowledged, in order, when the receiver's handler has resolved; fleeting
  * ones are not. Frames, JSON text, one each:
  *
@@ -14,14 +14,13 @@
  * handler that fails otherwise, ends the channel with a reason; what was not acknowledged is its
  * user's to send again on the next one.
  */
-import { WebSocket } from "ws";
-import type { RawData } from "ws";
 import type { Clock, Timer } from "../base/clock.ts";
 import { describeError, fail, isRackyardError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { fleetingKinds, frameSchema } from "../model/session.ts";
+import type { Wire } from "./wire-port.ts";
 
 export type ChannelUser = {
   /**
@@ -68,9 +67,9 @@ export function refuse(why: string): never {
 /** Characters of a refusal: the peer logs it. */
 const REFUSAL_LENGTH = 500;
 
-/** Takes an open socket over. It pings the peer, and ends when the peer has long been silent. */
+/** Takes an open wire over. It pings the peer, and ends when the peer has long been silent. */
 export function openChannel(
-  socket: WebSocket,
+  wire: Wire,
   user: ChannelUser,
   { clock, log }: { clock: Clock; log: Log },
 ): Channel {
@@ -81,12 +80,14 @@ export function openChannel(
   let ending = "";
   let heardMs = clock.monoMs();
   let watch: Timer;
+  let patience: Timer | undefined;
+  const probes = new Set<(alive: boolean) => void>();
   /** What came and is not acknowledged yet, in its order. */
   const inbox: Received[] = [];
   let answering = false;
 
   const write = (frame: object): void => {
-    if (open && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
+    if (open && wire.open) wire.send(JSON.stringify(frame));
   };
 
   const finish = (reason: string): void => {
@@ -101,10 +102,9 @@ export function openChannel(
     if (!open) return;
     ending = reason;
     // The protocol allows 123 bytes of reason.
-    socket.close(code, Buffer.from(reason).subarray(0, 120).toString("utf8").replace(/�+$/, ""));
+    wire.close(code, Buffer.from(reason).subarray(0, 120).toString("utf8").replace(/�+$/, ""));
     // A peer that does not answer the closing is not waited for.
-    const patience = clock.after(limits.sessionProbeMs, () => socket.terminate());
-    socket.once("close", () => patience.cancel());
+    patience = clock.after(limits.sessionProbeMs, () => wire.cut());
     finish(reason);
   };
 
@@ -116,10 +116,10 @@ export function openChannel(
     watch = clock.after(limits.heartbeatMs, () => {
       if (clock.monoMs() - heardMs >= limits.hostSuspectMs) {
         ending = "the peer was silent";
-        socket.terminate();
+        wire.cut();
         return finish(ending);
       }
-      if (socket.readyState === WebSocket.OPEN) socket.ping();
+      if (wire.open) wire.ping();
       keepWatch();
     });
   };
@@ -160,13 +160,13 @@ export function openChannel(
       if (state === "refused") write({ ack: seq, refused: why.slice(0, REFUSAL_LENGTH) });
     }
     if (recorded > 0) write({ ack: recorded });
-    if (socket.isPaused && inbox.length < limits.sessionInbox / 2) socket.resume();
+    if (wire.paused && inbox.length < limits.sessionInbox / 2) wire.resume();
   }
 
-  const read = (data: RawData, binary: boolean): void => {
+  const read = (text: string | undefined): void => {
     heard();
     if (!open) return;
-    const frame = binary ? undefined : parseFrame(data);
+    const frame = text === undefined ? undefined : parseFrame(text);
     if (!frame) return close(closeCodes.protocol, "a frame that is none of ours");
     if ("ack" in frame) {
       if (frame.ack > sent || frame.ack < acknowledged) {
@@ -182,17 +182,26 @@ export function openChannel(
     }
     const one: Received = { seq, message: frame.message, state: "waits", why: "" };
     inbox.push(one);
-    if (inbox.length >= limits.sessionInbox) socket.pause();
+    if (inbox.length >= limits.sessionInbox) wire.pause();
     handle(one);
   };
 
-  socket.on("message", read);
-  socket.on("ping", heard);
-  socket.on("pong", heard);
-  socket.on("error", (error) => {
-    ending ||= describeError(error);
+  wire.listen({
+    frame: read,
+    ping: heard,
+    pong() {
+      heard();
+      for (const answer of probes) answer(true);
+    },
+    failed(error) {
+      ending ||= describeError(error);
+    },
+    closed(reason) {
+      patience?.cancel();
+      for (const answer of probes) answer(false);
+      finish(ending || reason);
+    },
   });
-  socket.on("close", (code, reason) => finish(ending || reason.toString() || `closed (${code})`));
   keepWatch();
 
   return {
@@ -211,32 +220,26 @@ export function openChannel(
     get open() {
       return open;
     },
-    probe: (withinMs) => probe(socket, clock, withinMs),
+    probe(withinMs) {
+      if (!wire.open) return Promise.resolve(false);
+      const { promise, resolve } = Promise.withResolvers<boolean>();
+      const answer = (alive: boolean): void => {
+        timer.cancel();
+        probes.delete(answer);
+        resolve(alive);
+      };
+      const timer = clock.after(withinMs, () => answer(false));
+      probes.add(answer);
+      wire.ping();
+      return promise;
+    },
   };
 }
 
-function parseFrame(data: RawData) {
+function parseFrame(text: string) {
   try {
-    return frameSchema.parse(JSON.parse((data as Buffer).toString("utf8")));
+    return frameSchema.parse(JSON.parse(text));
   } catch {
     return undefined;
   }
-}
-
-function probe(socket: WebSocket, clock: Clock, withinMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    if (socket.readyState !== WebSocket.OPEN) return resolve(false);
-    const answer = (alive: boolean): void => {
-      timer.cancel();
-      socket.off("pong", pong);
-      socket.off("close", gone);
-      resolve(alive);
-    };
-    const pong = (): void => answer(true);
-    const gone = (): void => answer(false);
-    const timer = clock.after(withinMs, gone);
-    socket.once("pong", pong);
-    socket.once("close", gone);
-    socket.ping();
-  });
 }

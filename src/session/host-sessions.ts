@@ -7,7 +7,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import type { WebSocket } from "ws";
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { fail } from "../base/errors.ts";
@@ -17,6 +16,8 @@ import { toBrokerSchema, toHostSchema } from "../model/session.ts";
 import type { Hello, ToHost } from "../model/session.ts";
 import { closeCodes, openChannel, refuse } from "./channel.ts";
 import type { Channel } from "./channel.ts";
+import { webSocketOptions, wireOf } from "./web-socket.ts";
+import type { Wire } from "./wire-port.ts";
 import type { HostSessions, HostSessionsHandler } from "./session-port.ts";
 
 export type HostSessionsOptions = {
@@ -33,8 +34,7 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
   const { handler, log, clock } = options;
   const server = new WebSocketServer({
     noServer: true,
-    maxPayload: limits.sessionFrameBytes,
-    perMessageDeflate: false,
+    ...webSocketOptions,
   });
   const sessions = new Map<string, Session>();
   const highest = new Map<string, number>();
@@ -60,10 +60,10 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
     highest.set(hostId, sessionNumber);
   }
 
-  function receive(socket: WebSocket): void {
+  function receive(wire: Wire): void {
     let session: Session | undefined;
     const channel = openChannel(
-      socket,
+      wire,
       {
         async receive(raw) {
           const parsed = toBrokerSchema.safeParse(raw);
@@ -124,8 +124,9 @@ export function openHostSessions(options: HostSessionsOptions): HostSessions {
       if (closing || !options.authorise(request)) {
         return refuseUpgrade(socket, closing ? "503 Service Unavailable" : "403 Forbidden");
       }
-      server.handleUpgrade(request, socket, head, (accepted) => receive(accepted));
+      server.handleUpgrade(request, socket, head, (accepted) => receive(wireOf(accepted)));
     },
+    take: receive,
     send(hostId, message: ToHost) {
       const check = toHostSchema.safeParse(message);
       assert(check.success, `${message.kind} to a host is malformed`);

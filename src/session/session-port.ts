@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import type { Wire } from "./wire-port.ts";
 import type { Hello, ToBroker, ToHost } from "../model/session.ts";
 
 export type FromHost = Exclude<ToBroker, { kind: "hello" }>;
@@ -12,6 +13,8 @@ export type FromHost = Exclude<ToBroker, { kind: "hello" }>;
 export type HostSessions = AsyncDisposable & {
   /** The HTTP upgrade of `/v1/hosts/session`. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** A wire that a host has dialled in another way. */
+  take(wire: Wire): void;
   /**
    * Sends, or keeps until acknowledged while this process and the host's session number last.
    * False: no session of this host; the reconciliation at its next `hello` makes up for it.

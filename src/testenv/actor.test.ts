@@ -60,7 +60,12 @@ test("L4 an end overtakes records that cannot be written, and what they would ha
   const host = newHost();
   await makeReady(host);
   let full = true;
-  const agent = await startAgent(host, { fails: (call) => full && call.startsWith("save") });
+  const saves = new Set<string>();
+  const fails = (call: string): boolean => {
+    if (call.startsWith("save")) saves.add(call);
+    return full && call.startsWith("save");
+  };
+  const agent = await startAgent(host, { fails });
   const prepared = agent.actor.post({ kind: "prepare", terms });
   const ended = agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
   await until(() => agent.troubles().length > 0, { timeoutMs: 1_000, what: "a trouble" });
@@ -71,6 +76,8 @@ test("L4 an end overtakes records that cannot be written, and what they would ha
   const told = host.told.map(({ state }) => state);
   expect(told).not.toContain("leased");
   expect(told, "a key was installed after the fence").not.toContain("faulty");
+  // one transaction, every step of it
+  expect([...saves][0]).toBe("save prepare end");
 });
 
 test("L6 a lease that is not recorded yet is told to nobody, whoever asks for the list", async () => {

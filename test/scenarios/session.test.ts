@@ -264,9 +264,43 @@ test("lease.md §6 what waits to tell of a TE is told once, as it is by then; a 
   await until(() => host.session.connected, { ...soon, what: "the session" });
   host.session.send(nodeGone(2));
   await until(() => broker.heard.length >= 2, { ...soon, what: "what still counts" });
-  const told = broker.heard.map((message) => message.kind);
-  expect(told.filter((kind) => kind === "node-gone")).toHaveLength(2);
-  expect(told.filter((kind) => kind === "testenv").length).toBeLessThanOrEqual(2);
+  expect(broker.heard).toEqual([nodeGone(1), nodeGone(2)]);
+});
+
+test("lease.md §6 what follows the welcome is taken when the welcome is, and in order", async () => {
+  const broker = await openBroker({
+    onConnected() {
+      for (let n = 1; n <= 3; n++) broker.sessions.send(HOST, drain(n));
+    },
+  });
+  const order: string[] = [];
+  const taken = Promise.withResolvers<void>();
+  const session = dialBroker({
+    url: `unix:${broker.path}`,
+    log: silentLog,
+    clock: systemClock,
+    random: systemRandom,
+    handler: {
+      hello: (sessionNumber) => Promise.resolve(hello(sessionNumber)),
+      nextSessionNumber: () => Promise.resolve(1),
+      async onWelcome() {
+        order.push("welcome");
+        await taken.promise;
+        order.push("taken");
+      },
+      onMessage(message) {
+        order.push(message.kind === "wanted" ? String(message.wanted.testenv) : message.kind);
+        return Promise.resolve();
+      },
+    },
+  });
+  closers.push(() => session[Symbol.asyncDispose]());
+  await until(() => order.length > 0, { ...soon, what: "the welcome" });
+  await until(() => broker.seen.length > 0, { ...soon, what: "the session" });
+  expect(order).toEqual(["welcome"]);
+  taken.resolve();
+  await until(() => order.length === 5, { ...soon, what: "all messages" });
+  expect(order).toEqual(["welcome", "taken", "1", "2", "3"]);
 });
 
 test("lease.md §6 the broker of another version refuses a message: the host hears why, and it is not sent for ever", async () => {

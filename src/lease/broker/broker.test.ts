@@ -76,6 +76,7 @@ function open(): Promise<Broker> {
       handler = given;
       return {
         accept: () => undefined,
+        take: () => undefined,
         send(_host, message) {
           order.push(message.kind);
           sent.push(message);

@@ -345,6 +345,20 @@ test("L5 a grant that its host never saw leaves the TE unproved for that epoch",
   expect(world.te("here:1")).toBe("ready");
 });
 
+test("L2 an offer is no epoch that the host is behind of; its wait begins anew with a session", () => {
+  const world = openWorld();
+  world.host("here", 1);
+  world.ask("first");
+  expect(world.wanted("here:1")).toMatchObject({ epoch: 0, lease: { epoch: 1 } });
+  world.silence(14_000);
+  world.happen({ kind: "host-closed", hostId: "id-here" });
+  world.host("here", 1); // it has not seen the offer: the welcome carries it
+  world.silence(14_000);
+  expect(world.state("first")).toMatchObject({ kind: "preparing", grant: { epoch: 1 } });
+  world.silence(1_000);
+  expect(world.state("first")).toMatchObject({ kind: "waiting" });
+});
+
 test("H-13.6 a drain flag that the host has otherwise is told again, until both are the same", () => {
   const world = openWorld();
   world.host("here", 1);

@@ -186,7 +186,6 @@ function inHands(draft: Draft, lease: Lease, report: CheckedReport["report"]): t
   const { state } = lease;
   const { deadlineAt } = report;
   const te = draft.testenvs.get(grantOf(state)!.te)!;
-  if (state.kind === "ending") want(draft, te);
   if (deadlineAt === null) return true;
   if (state.kind === "preparing") {
     moveTestenv(draft, te.id, { kind: "prepared" });

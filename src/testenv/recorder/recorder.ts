@@ -56,7 +56,8 @@ export async function openRecorder(root: string, clock: Clock): Promise<Recorder
     async prune() {
       const found = await Promise.all(
         (await readdir(root))
-          .filter((name) => grantOfName(name) !== undefined)
+          // a bare UUID: of a version that kept one folder a lease
+          .filter((name) => grantOfName(name) !== undefined || isUuid(name))
           .map(async (name) => {
             const { mtimeMs } = await stat(join(root, name));
             return { name, mtimeMs };
