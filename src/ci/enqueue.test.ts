@@ -20,6 +20,7 @@ const { layout } = checkLayout([{ file: "layout.yaml", text }], {
   labels: ["worker"],
   connections: ["local"],
   votes: builtinVotes,
+  longestLeaseSeconds: 14_400,
 });
 
 const change: ReviewChange = {
