@@ -32,7 +32,7 @@ export function openTurns(options: {
   readonly happen: (effects: readonly PipelineEffect[], builds: readonly Build[]) => void;
 }) {
   const { store, clock, random, layout, driver } = options;
-  let state: PipelineState = emptyPipelines;
+  let state: PipelineState = emptyPipelines();
   let turn: Promise<unknown> = Promise.resolve();
 
   /** One decision at a time, in the order asked for. */

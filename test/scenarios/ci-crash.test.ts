@@ -134,10 +134,12 @@ test("X-4 eleven restarts while it runs: the job ends without a vote, not with â
 
 test("a server that heard nothing of reset and node: both are in the time line all the same", async () => {
   const { store, review, world } = await open();
+  world.keepEnds(false);
   review.push(1);
   await world.start(layout);
   await soon("the report", () => review.stages().includes("success"));
   await world.stop();
+  world.keepEnds(true);
   await world.start(layout);
   await soon("whole time lines", async () => {
     const rows = await store.rows(buildLife, { states: ["reported"], limit: 10 });

@@ -26,14 +26,14 @@ test("F-1 F-1a an interruption makes a failure a RETRY; twice so, there is no vo
   const w = await openCi();
   w.world.executor.script("deploy", "run", () => {
     const at = new Date().toISOString();
-    w.world.racks.interrupt({ at, code: "agent-restarted", text: "the agent was restarted" });
+    w.world.racks.interrupt({ at, code: "machine-stopped", text: "the host stopped a machine" });
     return { kind: "exited", phase: "run", exitCode: 1 };
   });
   const { number } = await w.push("a.txt", "one\n");
   await soon("the report", async () => (await w.said(number)).length === 2);
   const report = (await w.said(number)).at(-1)!;
   expect(report).toMatch(/- deploy \S+ : RETRY_LIMIT in \d+s\n/);
-  expect(report).toContain("the rack was interrupted: the agent was restarted");
+  expect(report).toContain("the rack was interrupted: the host stopped a machine");
   expect(report).toContain("No vote");
   expect(await w.verified(number)).toBeUndefined();
 });

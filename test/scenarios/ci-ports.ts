@@ -160,6 +160,7 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
   const watchers = new Set<() => void>();
   let epoch = 0;
   let offers = 0;
+  let leaseMs = 24 * 3600_000;
   let silent = false;
   const find = (rack: AskedRack): Lease =>
     leases.find((one) => one.view.id === rack.id) ?? fail("not-found", `no lease ${rack.id}`);
@@ -181,7 +182,7 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
       busy.set(te, lease.view.id);
       const testenv = { id: te, epoch: String(++epoch), kind: "two", host: te.split(":")[0]! };
       put(lease, { state: "preparing", testenvs: [testenv] });
-      put(lease, { state: "active", expiresAt: "2030-01-01T00:00:00Z" });
+      put(lease, { state: "active", expiresAt: new Date(Date.now() + leaseMs).toISOString() });
     }
   };
   const port: RackPort = {
@@ -277,6 +278,10 @@ export function openRacks(testenvs: readonly string[] = ["here:1"]) {
       return ended ? [{ step: "reset", atMs: Date.now(), detail: "proved in 0.1 s" }] : [];
     },
     offers: () => offers,
+    /** From now on a grant ends so soon. */
+    expiresIn(ms: number) {
+      leaseMs = ms;
+    },
     busy: () => [...busy.keys()],
     open: () => leases.filter((one) => one.view.state !== "ended").map((one) => one.view.id),
     endAll(reason: EndReason) {

@@ -72,6 +72,7 @@ export function openWorld(given: {
   const troubles = openTroubles({ log: silentLog, wallMs: () => Date.now() });
   let transactions = 0;
   let skippedMs = 0;
+  let endsKept = true;
 
   /** Opens a server on the state; with `kill`, it dies at its nth transaction. */
   async function start(layout: Layout, kill?: Kill): Promise<Scheduler | undefined> {
@@ -107,8 +108,8 @@ export function openWorld(given: {
         fenceMs: 300,
         troubles,
         ends: {
-          lease: (id) => Promise.resolve(racks.ends(id)),
-          node: (id) => Promise.resolve(nodes.ends(id)),
+          lease: (id) => Promise.resolve(endsKept ? racks.ends(id) : []),
+          node: (id) => Promise.resolve(endsKept ? nodes.ends(id) : []),
         },
         layout,
         urls: { build: (id) => `http://x/builds/${id}`, logs: (path) => `http://x/logs/${path}` },
@@ -146,6 +147,10 @@ export function openWorld(given: {
 
   return {
     troubles,
+    /** Whether leases and nodes have recorded their ends yet. */
+    keepEnds(kept: boolean): void {
+      endsKept = kept;
+    },
     /** The monotonic clock jumps; timers go on as they were set. */
     skip(ms: number): void {
       skippedMs += ms;

@@ -1,8 +1,8 @@
 /**
- * The line of builds that ask for a rack: one asks at a time, in the queue's order, so that the
- * broker has them in that order too, and where it takes no more for now (its quota) the first in
- * line is the first that it takes later. A turn is held only while it is asked, or while there is
- * no room.
+ * The line of a project's builds that ask for a rack: one asks at a time, in the queue's order, so
+ * that the broker has them in that order too, and where it takes no more for now (its quota) the
+ * first in line is the first that it takes later. A turn is held only while it is asked, or while
+ * there is no room.
  */
 import { byPlace } from "./pairing.ts";
 import type { QueuePlace } from "./record.ts";

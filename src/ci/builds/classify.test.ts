@@ -166,3 +166,50 @@ test("F-0 what a shell means by 126 and 127 is said", () => {
   expect(detail(127)).toBe("the run phase exited with 127: a command was not found");
   expect(detail(1)).toBe("the run phase exited with 1");
 });
+
+const lost: StepOutcome = { kind: "lost", detail: "the executor began anew" };
+const stop = (kind: "rack-lost" | "lease-over"): Ending["stop"] => ({ kind, why: "w" });
+
+test.each([
+  ["the run's end is not known", { run: lost, collect: null }, "RETRY", true],
+  [
+    "its preparation's end is not known",
+    { prepare: lost, run: null, collect: null },
+    "RETRY",
+    true,
+  ],
+  ["post's end is not known after a success", { collect: lost }, "RETRY", true],
+  [
+    "post's end is not known after a failure",
+    { run: exit("run", 1), collect: lost },
+    "FAILURE",
+    false,
+  ],
+  ["the node's host began anew", { run: gone, nodeLost: "host anew" }, "RETRY", true],
+  [
+    "node and rack went with their host",
+    { run: gone, stop: stop("rack-lost"), nodeLost: "h" },
+    "RETRY",
+    true,
+  ],
+  ["the rack alone went", { run: gone, stop: stop("rack-lost") }, "TE_LOST", false],
+  [
+    "the agent was restarted under a failure",
+    { run: exit("run", 1), interruptions: interrupted },
+    "RETRY",
+    true,
+  ],
+] as const)("a restart is nobody's fault: %s", (_, change, result, restart) => {
+  const verdict = classify({ ...good, ...change });
+  expect([verdict.result, verdict.restart]).toEqual([result, restart]);
+});
+
+test.each(["run", "pre"] as const)(
+  "T-1 an expiry never changes a result that the %s has",
+  (phase) => {
+    const failed = { ...good, run: timeout(phase), stop: stop("lease-over") };
+    expect(classify(failed).result).toBe("TIMED_OUT");
+    expect(classify({ ...failed, run: exit("run", 3) }).result).toBe("FAILURE");
+    expect(classify({ ...failed, run: { kind: "aborted" } }).result).toBe("RETRY");
+  },
+);

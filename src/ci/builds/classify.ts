@@ -87,6 +87,8 @@ function byStop(stop: Stop, ending: Ending): Verdict | undefined {
     case "rack-lost":
       // The main phase had succeeded before: what came later is shown, no more (F-1).
       if (succeeded(ending.run)) return undefined;
+      // Node and rack went with their host's new beginning: a restart, no fault of the rack.
+      if (ending.nodeLost !== null) return restarted(`the node was lost: ${ending.nodeLost}`);
       return { ...plain("TE_LOST", stop.why), rackFault: true };
     case "lease-over":
       // An expiry never changes what the run has ended with (T-1).

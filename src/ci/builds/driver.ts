@@ -270,7 +270,7 @@ export function openBuildDriver(options: DriverOptions) {
         const live = adopt({ state: row.state as Build["state"], record: row.body });
         const { node } = row.body;
         if (node) acquisition.nodeInUse(node.label);
-        live.resumed = true;
+        live.resumed = onNodeStates.has(row.state);
         await post(live.id, { kind: "restarted" });
       }
       await rememberEnded();
@@ -282,6 +282,9 @@ export function openBuildDriver(options: DriverOptions) {
     why: (id: string): string | null => acquisition.why(id) ?? lives.get(id)?.refused ?? null,
   };
 }
+
+/** A step on the node is under way. */
+const onNodeStates: ReadonlySet<string> = new Set(["preparing", "running", "collecting"]);
 
 const resumable = {
   waiting: 1,

@@ -10,6 +10,7 @@ import { pause } from "../../base/wait.ts";
 import type { Interruption, LeaseRequestInput, LeaseView } from "../../model/lease.ts";
 import { collectingMs, leaseSeconds } from "../../model/job-duration.ts";
 import { isoTime } from "../../base/clock.ts";
+import type { AskLine } from "./ask-line.ts";
 import { openAskLine } from "./ask-line.ts";
 import type { Acquisition } from "./acquisition.ts";
 import type { BuildEvent } from "./build-life.ts";
@@ -29,7 +30,13 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
   const { racks, clock, log, scope } = options;
   const { post, acquisition } = driver;
 
-  const line = openAskLine();
+  /** By project: each has a quota of its own, and one that has used it holds up no other. */
+  const lines = new Map<string, AskLine>();
+  const lineOf = ({ facts: { project } }: BuildRecord): AskLine => {
+    const line = lines.get(project) ?? openAskLine();
+    lines.set(project, line);
+    return line;
+  };
 
   /** waiting: takes a place in the broker's queue; a job without a rack needs none. */
   async function ask(live: Live, signal: AbortSignal): Promise<void> {
@@ -38,7 +45,8 @@ export function openRackSide(options: DriverOptions, driver: Driver) {
     const patienceEndsMs = clock.monoMs() + limits.hostGraceMs;
     for (let failures = 1; live.build.state === "waiting"; failures++) {
       try {
-        const asked = await line.turn(record.place, signal, () => askFirst(live, signal));
+        const first = () => askFirst(live, signal);
+        const asked = await lineOf(record).turn(record.place, signal, first);
         if (asked === undefined) return; // stopped in between
         if (live.build.state !== "waiting") return await release(asked);
         live.refused = null;

@@ -266,3 +266,16 @@ test("N-6 a node that nobody here ordered is deleted", async () => {
   await soon("its deletion", () => sentOf("node-delete").length > 0);
   expect(sentOf("node-delete")[0]).toMatchObject({ id: leak });
 });
+
+test("X-4 a deletion that an earlier life recorded is asked again, whatever the host heard of it", async () => {
+  const { pool, node } = await poolWithNode();
+  await pool.assign(node, "b1");
+  await pool.release(node);
+  await scope.close();
+  sent = [];
+  const again = await openPool();
+  const report = { id: node, label: "worker", state: "ready", address: "a", hostKey: "h" } as const;
+  await again.onHello(hello({ nodes: [report] }));
+  await soon("its deletion", () => sentOf("node-delete").length > 0);
+  expect(sentOf("node-delete")).toMatchObject([{ id: node }]);
+});

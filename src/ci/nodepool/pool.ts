@@ -114,7 +114,10 @@ export async function openNodePool(options: PoolOptions) {
       for (const node of records.of(name)) {
         const shown = list.get(node.id);
         if (!shown) await gone(node);
-        else if (shown.state === "ready") await ready(node, shown);
+        else if (node.state === "deleting") {
+          // Asked in an earlier life, or lost on the way.
+          if (shown.state !== "deleting") provider.delete(node.id);
+        } else if (shown.state === "ready") await ready(node, shown);
         else if (shown.state === "failed") await broke(node, shown.reason, shown.restart);
       }
       for (const [id, shown] of list) {
@@ -125,7 +128,8 @@ export async function openNodePool(options: PoolOptions) {
 
   /** A pass after the pause; gives when that is, as wall time. */
   function passAfter(delayMs: number): number {
-    const timer = clock.after(delayMs, passSoon);
+    // A timer may come a moment early; the pass must find that it is time.
+    const timer = clock.after(delayMs + limits.pollMs, passSoon);
     options.scope.signal.addEventListener("abort", () => timer.cancel(), { once: true });
     return clock.wallMs() + delayMs;
   }

@@ -93,7 +93,7 @@ const rules = new Map([
   ["check", { dequeueOnNewPatchset: true }],
   ["slow", { dequeueOnNewPatchset: false }],
 ]);
-const start: PipelineState = { ...emptyPipelines, rules };
+const start: PipelineState = { ...emptyPipelines(), rules };
 
 /** Runs events in order; gives the last state and all effects as short words. */
 function play(...events: PipelineEvent[]): { state: PipelineState; said: string[] } {
@@ -405,7 +405,7 @@ test("I1 I-3 whatever comes in whatever order: one report an item, none after it
 });
 
 test("an item of version 0.1 is read as one change and its only buildset", () => {
-  const item = stepPipelines({ ...emptyPipelines, rules }, enqueue("a"), 1).state.items.get("a")!;
+  const item = stepPipelines({ ...emptyPipelines(), rules }, enqueue("a"), 1).state.items.get("a")!;
   const { changes, buildset, ...rest } = item;
   const { id: _, ...of } = buildset;
   const old = { ...rest, ...of, change: changes[0]! };
@@ -415,7 +415,7 @@ test("an item of version 0.1 is read as one change and its only buildset", () =>
 
 test("an item of several changes leaves with a new patchset of any of them", () => {
   const pair = { ...enqueue("a"), changes: [change(1), change(2)] } as PipelineEvent;
-  const before = stepPipelines({ ...emptyPipelines, rules }, pair, 1).state;
+  const before = stepPipelines({ ...emptyPipelines(), rules }, pair, 1).state;
   expect(before.items.ofChange(change(1))).toHaveLength(1);
   const again = stepPipelines(before, enqueue("b", 1), 2);
   expect(again.effects).toEqual([]);
@@ -424,13 +424,13 @@ test("an item of several changes leaves with a new patchset of any of them", () 
 });
 
 test("P-3 an enqueue into a pipeline that is gone is nothing", () => {
-  const step = stepPipelines({ ...emptyPipelines, rules }, enqueue("a", 1, 1, "gone"), 1);
+  const step = stepPipelines({ ...emptyPipelines(), rules }, enqueue("a", 1, 1, "gone"), 1);
   expect(step.effects).toEqual([]);
   expect(step.state.items.size).toBe(0);
 });
 
 test("FG-3 a step looks at its own items: 10,000 in the queues cost it nothing", () => {
-  let state: PipelineState = { ...emptyPipelines, rules };
+  let state: PipelineState = { ...emptyPipelines(), rules };
   for (let number = 1; number <= 10_000; number++) {
     const step = stepPipelines(state, enqueue(`i${number}`, number), 1);
     state = { ...step.state, items: settle(step.state.items) };
@@ -444,4 +444,29 @@ test("FG-3 a step looks at its own items: 10,000 in the queues cost it nothing",
   const step = stepPipelines({ ...state, items }, of, 2);
   expect(step.effects.map((effect) => effect.kind)).toEqual(["record"]);
   expect(step.state.items.size).toBe(9_999);
+});
+
+test("a build that a restart ended is tried again under its attempt, so often and no more, without a vote", () => {
+  let state: PipelineState = { ...emptyPipelines(), rules };
+  const step = (event: PipelineEvent): readonly PipelineEffect[] => {
+    const one = stepPipelines(state, event, 5);
+    state = one.state;
+    return one.effects;
+  };
+  step(enqueue("a"));
+  step(prepared("a", job("x")));
+  const current = () => state.items.get("a")!.buildset.jobs[0]!.current!;
+  const end = (result: BuildResult, more: Partial<EndedBuild>) => {
+    const { build, attempt } = current();
+    const event = ended("a", `${build}-1`, result, { ...more, build, attempt });
+    return step({ ...event, next: `${build}n` } as PipelineEvent);
+  };
+  end("RETRY", {});
+  expect(current().attempt).toBe(2);
+  for (let n = 0; n < 10; n++) {
+    end("RETRY", { restart: true });
+    expect(current().attempt).toBe(2);
+  }
+  const last = end("RETRY", { restart: true });
+  expect(last.find((effect) => effect.kind === "report")).toMatchObject({ vote: false });
 });

@@ -85,7 +85,8 @@ export type PipelineEffect =
 
 export type PipelineStep = { readonly state: PipelineState; readonly effects: PipelineEffect[] };
 
-export const emptyPipelines: PipelineState = { rules: new Map(), items: queuesOf([]) };
+/** Fresh each time: what is settled on it stays in it. */
+export const emptyPipelines = (): PipelineState => ({ rules: new Map(), items: queuesOf([]) });
 
 export function stepPipelines(
   state: PipelineState,
