@@ -80,7 +80,7 @@ function changeLookRoutes(changes: ChangeViews): Route[] {
       answer: {
         status: 200,
         description: "a page",
-        schema: schemas.pageOf(schemas.Change, "ChangePage"),
+        schema: schemas.pageOf(schemas.ChangeSummary, "ChangePage"),
       },
       handle: ({ query }) => changes.list(query),
     }),

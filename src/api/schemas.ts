@@ -7,6 +7,7 @@ import { limits } from "../base/limits.ts";
 import { buildResults, buildStates, buildViewSchema, timelineEntrySchema } from "../model/build.ts";
 import {
   changeStatuses,
+  changeSummarySchema,
   changeViewSchema,
   commentRequestSchema,
   voteRequestSchema,
@@ -45,6 +46,7 @@ export const Certificate = named(certificateSchema, "Certificate");
 export const Testenv = named(testenvViewSchema, "Testenv");
 export const Host = named(hostViewSchema, "Host");
 export const Change = named(changeViewSchema, "Change");
+export const ChangeSummary = named(changeSummarySchema, "ChangeSummary");
 export const CommentRequest = named(commentRequestSchema, "CommentRequest");
 export const VoteRequest = named(voteRequestSchema, "VoteRequest");
 export const Build = named(buildViewSchema, "Build");

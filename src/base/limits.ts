@@ -57,12 +57,18 @@ export const limits = {
   longPollMs: 60_000,
   /** Events kept for `Last-Event-ID` (surface.md §5). */
   eventBacklog: 10_000,
+  /** Events kept in memory for those who follow; who is further back reads the store. */
+  eventsShared: 2_000,
   /** Archive swept, repositories packed, this often. */
   housekeepingMs: 3600_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
   /** Answers kept for `Idempotency-Key`. */
   idempotencyKeepMs: 24 * 3600_000,
+
+  // --- store
+  /** Transactions that wait their turn: seconds of work; more is refused, not kept in memory. */
+  storeQueue: 20_000,
 
   // --- leases
   /** Requests that may wait at the broker at once. */
@@ -219,6 +225,8 @@ export const limits = {
   gitChildren: 16,
   /** What a hook may wait for the server's answer: merges of a series, and a full queue. */
   hookMs: 300_000,
+  /** Builds that a change names; beyond, the newest. `/v1/builds?change=` has them all. */
+  buildsPerChange: 500,
   /** Comments that a change shows; beyond, the newest. */
   commentsPerChange: 500,
   /** Longest comment or report (ci.md R-3). */

@@ -61,7 +61,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const inForce = openLayoutInForce(places.layoutInForce, around.log);
   const layout = await inForce.atStart(settings);
   const listeners = await chooseListeners(places, server.listen, settings.listenIsDefault);
-  const feed = openEventFeed(around.store);
+  const feed = await openEventFeed(around.store);
   const tokens = openTokens(feed.store, clock, systemRandom);
   await tokens.ensureAdmin(places.adminToken);
 
@@ -72,7 +72,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const troubles = openTroubles({ log: around.log, wallMs: () => clock.wallMs() });
   const base: Base = { ...around, store: feed.store, settings, url, stack, troubles };
   const timeLines = openTimeLines(base);
-  const changeSide = await openChangeSide(base, scheduler);
+  const changeSide = await openChangeSide(base);
   const rackSide = await openRackSide(base, changeSide, timeLines);
   const parts: Parts = { ...changeSide, ...rackSide, scheduler };
   const calls = {

@@ -6,9 +6,11 @@ import type { BuildViews, RawHandlers, Views } from "../../api/views.ts";
 import { limits } from "../../base/limits.ts";
 import type { FileArchive } from "../../ci/archive/archive.ts";
 import { serveLogs } from "../../ci/archive/log-server.ts";
+import { buildLife } from "../../ci/builds/record.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";
 import type { Broker } from "../../lease/broker/broker.ts";
 import type { BuiltinReview } from "../../review/builtin/builtin.ts";
+import type { Store } from "../../store/store.ts";
 import type { EventFeed } from "../event-feed.ts";
 import type { Tokens } from "../tokens.ts";
 import type { Late } from "./late.ts";
@@ -79,12 +81,16 @@ function rawOf({ review, archive, broker }: ServerParts): RawHandlers {
   };
 }
 
-/** Ids of a change's builds, newest first. */
-export async function buildsOfChange(
-  scheduler: Late<Scheduler>,
-  change: number,
-): Promise<readonly string[]> {
-  if (!scheduler.there) return [];
-  const page = await scheduler.get().views.list({ change, limit: limits.pageItems });
-  return page.items.map(({ id }) => id);
+/** Ids of changes' builds, newest first. */
+export async function buildsOfChanges(
+  store: Store,
+  changes: readonly number[],
+): Promise<ReadonlyMap<number, string[]>> {
+  const ids = await store.newestIdsOfEach(
+    buildLife,
+    "a",
+    changes.map(String),
+    limits.buildsPerChange,
+  );
+  return new Map([...ids].map(([change, of]) => [Number(change), of]));
 }

@@ -33,7 +33,7 @@ export type ReviewEvents = AsyncDisposable & {
 const PAGE = 200;
 
 export async function openReviewEvents(store: Store, log: Log): Promise<ReviewEvents> {
-  const newest = await lastSeq(store);
+  const newest = await store.newestSeq();
   const stop = new AbortController();
   const wakers = new Set<() => void>();
   const loops = new Set<Promise<void>>();
@@ -101,12 +101,4 @@ function openBell(): { readonly ring: () => void; rung(): Promise<void> } {
       waiting = Promise.withResolvers<void>();
     },
   };
-}
-
-async function lastSeq(store: Store): Promise<number> {
-  const row = await store.db
-    .selectFrom("life_event")
-    .select((eb) => eb.fn.max("seq").as("seq"))
-    .executeTakeFirst();
-  return Number(row?.seq ?? 0);
 }
