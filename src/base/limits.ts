@@ -59,8 +59,9 @@ export const limits = {
   eventBacklog: 10_000,
   /** Events kept in memory for those who follow; who is further back reads the store. */
   eventsShared: 2_000,
-  /** Archive swept, repositories packed, this often. */
+  /** What is old is removed, repositories packed, this often; first so long after the start. */
   housekeepingMs: 3600_000,
+  housekeepingFirstMs: 60_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
   /** Answers kept for `Idempotency-Key`. */
@@ -110,8 +111,6 @@ export const limits = {
   hostAnswerMs: 10_000,
   /** A waiting lease's stream tells changes around it at most so often. */
   leaseStreamMs: 500,
-  /** Files of leases stay so long beside the archive. */
-  leaseFilesKeepMs: 7 * 24 * 3600_000,
   /** A console's stream: what may be under way, and when an unfollowed one is taken for read. */
   consoleCreditBytes: 256 * 1024,
   consoleReadMs: 1_000,

@@ -18,7 +18,7 @@ import { pack } from "./packing.ts";
 import { newestOfEach, selectRows } from "./row-queries.ts";
 import type { RowQuery, SearchColumns } from "./row-queries.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
-import type { LifeEventTable, LifeRowTable, Tables } from "./tables.ts";
+import type { LifeRowTable, Tables } from "./tables.ts";
 
 /** A kind of life: its name and how its search columns come out of its body. */
 export type LifeKind<Body extends object> = {
@@ -57,6 +57,9 @@ export type LifeEvent = {
 };
 
 export type Tx = Transaction<Tables>;
+
+/** An event as its table has it. */
+export type KeptEvent = { readonly seq: number; readonly body: string };
 
 export type EventQuery = {
   readonly life?: string;
@@ -102,7 +105,7 @@ export type Store = AsyncDisposable & {
   /** Seq of the newest event, of one life or of all; 0: there is none. */
   newestSeq(life?: string): Promise<number>;
   /** Removes these events, in this transaction, with what they alone named; gives bytes. */
-  forgetEvents(tx: Tx, events: readonly Pick<LifeEventTable, "seq" | "body">[]): Promise<number>;
+  forgetEvents(tx: Tx, events: readonly KeptEvent[]): Promise<number>;
   /** Makes all rows of a life anew from its events. */
   rebuild<Body extends object>(kind: LifeKind<Body>): Promise<number>;
   fact(name: string): Promise<string | undefined>;

@@ -6,11 +6,9 @@
 import { join } from "node:path";
 import { openApi } from "../../api/server.ts";
 import type { Api } from "../../api/server.ts";
-import { describeError, isRackyardError } from "../../base/errors.ts";
-import { limits } from "../../base/limits.ts";
+import { isRackyardError } from "../../base/errors.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openTroubles } from "../../base/troubles.ts";
-import { pause } from "../../base/wait.ts";
 import type { Mark } from "../../ci/builds/record.ts";
 import { openExecutor } from "../../ci/executor/executor.ts";
 import { writeDefaultLayout } from "../../ci/layout/default-layout.ts";
@@ -34,6 +32,8 @@ import type { Late } from "./late.ts";
 import { chooseListeners } from "./ports.ts";
 import { openRackSide, openTimeLines } from "./rack-side.ts";
 import type { RackSide } from "./rack-side.ts";
+import { keepRetention, storeSweeps } from "./retention.ts";
+import type { Sweep } from "./retention.ts";
 import { readSettings } from "./settings.ts";
 import { markOfCertificate } from "./time-line.ts";
 import { statusView } from "./status-view.ts";
@@ -87,7 +87,10 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   scheduler.set(await openSchedulerOf(base, parts, layout));
   timeLines.give(scheduler.get());
   await inForce.accepted();
-  base.scope.spawn("housekeeping", (signal) => keepHouse(base, parts, signal));
+  const retentionLog = base.log.child({ component: "retention" });
+  base.scope.spawn("retention", (signal) =>
+    keepRetention(sweepsOf(base, parts), retentionLog, signal),
+  );
   const opened = stack.move();
   return {
     urls: api.get().urls,
@@ -217,19 +220,26 @@ function reachedAs(text: string | undefined): { hostNames: string[]; secure: boo
   return { hostNames: url && !secure ? [url.hostname] : [], secure };
 }
 
-async function keepHouse(
-  { log }: Base,
-  { review, archive }: Parts,
-  signal: AbortSignal,
-): Promise<void> {
-  for (;;) {
-    await pause(limits.housekeepingMs, signal);
-    try {
-      await review.maintain(signal);
-      await archive.sweep(signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn({ error: describeError(error) }, "housekeeping failed; tried again later");
-    }
-  }
+/** What is old, in the order in which it frees most. */
+function sweepsOf({ settings, store, clock }: Base, { review, archive, broker }: Parts): Sweep[] {
+  const { leases, store: kept } = settings.config;
+  return [
+    {
+      name: "logs",
+      run: (signal) => archive.sweep(signal),
+    },
+    {
+      name: "files of leases",
+      run: (signal) =>
+        broker.sweepFiles(clock.wallMs() - leases.keepFilesDays * 24 * 3600_000, signal),
+    },
+    ...storeSweeps(store, () => clock.wallMs(), kept),
+    {
+      name: "git repositories",
+      async run(signal) {
+        await review.maintain(signal);
+        return { removed: 0, freedBytes: 0 };
+      },
+    },
+  ];
 }
