@@ -89,7 +89,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   await inForce.accepted();
   const retentionLog = base.log.child({ component: "retention" });
   base.scope.spawn("retention", (signal) =>
-    keepRetention(sweepsOf(base, parts), retentionLog, signal),
+    keepRetention(sweepsOf(base, parts), retentionLog, base.troubles, signal),
   );
   const opened = stack.move();
   return {

@@ -1,11 +1,12 @@
 /**
  * One hourly job forgets what is old: logs, leases' files, steps and lives in the store, reports,
  * kept answers; git repositories are packed. Each sweep works in small steps, says what it freed,
- * and fails alone: the others go on, and it is tried again with the next round.
+ * and fails alone: the others go on, it is tried again with the next round, and health says so.
  */
 import { describeError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
+import type { Troubles } from "../../base/troubles.ts";
 import { pause } from "../../base/wait.ts";
 import type { Config } from "../../model/config.ts";
 import { forgetAnswers, forgetLives, forgetReports, forgetSteps } from "../../store/retention.ts";
@@ -53,19 +54,21 @@ export function storeSweeps(
 export async function keepRetention(
   sweeps: readonly Sweep[],
   log: Log,
+  troubles: Pick<Troubles, "begin" | "end">,
   signal: AbortSignal,
 ): Promise<void> {
   let waitMs: number = limits.housekeepingFirstMs;
   for (;;) {
     await pause(waitMs, signal);
     waitMs = limits.housekeepingMs;
-    await sweepOnce(sweeps, log, signal);
+    await sweepOnce(sweeps, log, troubles, signal);
   }
 }
 
 export async function sweepOnce(
   sweeps: readonly Sweep[],
   log: Log,
+  troubles: Pick<Troubles, "begin" | "end">,
   signal: AbortSignal,
 ): Promise<void> {
   for (const sweep of sweeps) {
@@ -74,11 +77,11 @@ export async function sweepOnce(
     try {
       const { removed, freedBytes } = await sweep.run(signal);
       const ms = Math.round(performance.now() - fromMs);
+      troubles.end(`removing old ${name}`);
       if (removed > 0) log.info({ sweep: name, removed, freedBytes, ms }, "old things removed");
     } catch (error) {
       signal.throwIfAborted();
-      const detail = describeError(error);
-      log.error({ sweep: name, detail }, "old things could not be removed; tried again later");
+      troubles.begin(`removing old ${name}`, describeError(error));
     }
   }
 }
