@@ -68,6 +68,8 @@ export const limits = {
   idempotencyKeepMs: 24 * 3600_000,
 
   // --- store
+  /** Names of jobs that metrics tell apart; the others are one. */
+  metricLabels: 500,
   /** Transactions that wait their turn: seconds of work; more is refused, not kept in memory. */
   storeQueue: 20_000,
 

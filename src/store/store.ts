@@ -100,6 +100,11 @@ export type Store = AsyncDisposable & {
     values: readonly (string | number)[],
     each: number,
   ): Promise<ReadonlyMap<string | number, string[]>>;
+  /** How many rows are in each of these states. */
+  countStates(
+    kind: Pick<LifeKind<object>, "life">,
+    states: readonly string[],
+  ): Promise<ReadonlyMap<string, number>>;
   /** Events of one life, or of all after `afterSeq`, in order. */
   events(query: EventQuery): Promise<LifeEvent[]>;
   /** Seq of the newest event, of one life or of all; 0: there is none. */
@@ -203,6 +208,16 @@ function storeOn(db: Kysely<Tables>): Store {
       const { rows } = await newestOfEach(kind.life, column, values, each, "id").execute(db);
       const groups = grouped(rows, (row) => row[column]!);
       return new Map([...groups].map(([value, of]) => [value, of.map((row) => row.id)]));
+    },
+    async countStates({ life }, states) {
+      const rows = await db
+        .selectFrom("life_row")
+        .select(["state", (eb) => eb.fn.countAll().as("n")])
+        .where("life", "=", life)
+        .where("state", "in", states)
+        .groupBy("state")
+        .execute();
+      return new Map(rows.map(({ state, n }) => [state, Number(n)]));
     },
     events: (query) => selectEvents(db, contents, query),
     async newestSeq(life) {

@@ -29,6 +29,8 @@ import { openLate } from "./late.ts";
 import { openLayoutInForce } from "./layout-in-force.ts";
 import type { LayoutInForce } from "./layout-in-force.ts";
 import type { Late } from "./late.ts";
+import { openMetrics } from "./metrics.ts";
+import type { Metrics } from "./metrics.ts";
 import { chooseListeners } from "./ports.ts";
 import { openRackSide, openTimeLines } from "./rack-side.ts";
 import type { RackSide } from "./rack-side.ts";
@@ -61,7 +63,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const inForce = openLayoutInForce(places.layoutInForce, around.log);
   const layout = await inForce.atStart(settings);
   const listeners = await chooseListeners(places, server.listen, settings.listenIsDefault);
-  const feed = await openEventFeed(around.store);
+  const metrics = openMetrics(around.store);
+  const feed = await openEventFeed(metrics.store);
   const tokens = openTokens(feed.store, clock, systemRandom);
   await tokens.ensureAdmin(places.adminToken);
 
@@ -77,6 +80,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const parts: Parts = { ...changeSide, ...rackSide, scheduler };
   const calls = {
     feed,
+    metrics,
     tokens,
     status: () => statusOf(base, parts, inForce, startedMs),
     reload: () => reload(base, parts, inForce),
@@ -193,6 +197,7 @@ function openApiOf(
   parts: Parts,
   calls: {
     readonly feed: EventFeed;
+    readonly metrics: Metrics;
     readonly tokens: Tokens;
     readonly status: () => Promise<object>;
     readonly reload: () => Promise<Reloaded>;

@@ -14,7 +14,7 @@ import type { Store } from "../../store/store.ts";
 import type { EventFeed } from "../event-feed.ts";
 import type { Tokens } from "../tokens.ts";
 import type { Late } from "./late.ts";
-import { metricsText } from "./metrics.ts";
+import type { Metrics } from "./metrics.ts";
 
 export type ServerParts = {
   readonly broker: Broker;
@@ -22,6 +22,7 @@ export type ServerParts = {
   readonly archive: FileArchive;
   readonly scheduler: Late<Scheduler>;
   readonly feed: EventFeed;
+  readonly metrics: Metrics;
   readonly tokens: Tokens;
   readonly status: () => Promise<object>;
   readonly reload: () => Promise<{ layout: string; projects: number; jobs: number }>;
@@ -44,7 +45,7 @@ export function viewsOf(parts: ServerParts): Views {
             ? { ok: true, problems: [] }
             : { ok: false, problems: ["the scheduler is starting"] },
         ),
-      metrics: () => metricsText(parts),
+      metrics: () => parts.metrics.text(parts),
     },
     events: parts.feed,
     raw: rawOf(parts),
