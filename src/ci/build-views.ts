@@ -43,6 +43,13 @@ export type Shown = {
   readonly executor: Pick<Executor, "pids">;
 };
 
+/** What no list shows of a build, and nobody reads for one. */
+const unlisted = [
+  "marks",
+  "facts.repos",
+  ...["vars", "preRun", "run", "postRun", "cleanupRun"].map((key) => `facts.job.${key}`),
+];
+
 /** `BuildViews` of the API, but for what only the scheduler can do: cancel, pipelines. */
 export function openBuildViews(
   store: Store,
@@ -59,7 +66,7 @@ export function openBuildViews(
     return { state: row.state as BuildState, record: row.body };
   }
 
-  /** Newest first. What is frozen of the repositories is not read: no list shows it. */
+  /** Newest first. */
   async function list(filter: BuildFilter): Promise<BuildPage> {
     const { change, project, job, pipeline, result, state } = filter;
     const rows = await store.rows(buildLife, {
@@ -74,7 +81,7 @@ export function openBuildViews(
       after: filter.cursor === undefined ? undefined : cursorOf(filter.cursor),
       limit: filter.limit + 1,
       newestFirst: true,
-      without: ["facts.repos"],
+      without: unlisted,
     });
     const shown = rows.slice(0, filter.limit);
     const last = shown.at(-1);
