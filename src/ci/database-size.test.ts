@@ -67,7 +67,7 @@ const story: readonly BuildEvent[] = [
   mark("machine-up", "te1-n1"),
   done,
   done,
-  { kind: "released", interruptions: [] },
+  { kind: "released", interruptions: [], nodeLost: null },
   { kind: "reported", evidence: [{ file: "console.log", line: 118, text: "e", rule: "panic" }] },
   mark("voted", ""),
   mark("reset", ""),
@@ -88,19 +88,22 @@ async function runBuild(n: number, repos: readonly PreparedRepo[]): Promise<Buil
   const item: Item = {
     id: `item-${n}`,
     pipeline: "check",
-    change: { ...facts.changes[0]!, connection: "local", commit: sha256Hex(`c${n}`), subject: "s" },
+    changes: [{ ...facts.changes[0]!, connection: "local", commit: sha256Hex(`c${n}`) }],
     ahead: [],
     stage: "running",
     pushedMs: 1,
     enqueuedMs: 1,
-    mergedMs: 1,
-    merged,
-    jobs: [{ job: facts.job, current: { build: id, attempt: 1 }, ended: [], final: null }],
+    buildset: {
+      id: `item-${n}`,
+      mergedMs: 1,
+      merged,
+      jobs: [{ job: facts.job, current: { build: id, attempt: 1 }, ended: [], final: null }],
+    },
     outcome: null,
     detail: [],
     endedMs: null,
   };
-  await putItem({ ...item, merged: null, jobs: [] }, "enqueued");
+  await putItem({ ...item, buildset: { ...item.buildset, merged: null, jobs: [] } }, "enqueued");
   await putItem(item, "prepared");
   await put(build, null, "created");
   for (const event of story) {

@@ -27,7 +27,14 @@ const topics: Readonly<Record<string, ApiEvent["topic"]>> = {
 };
 
 /** Parts of bodies that no event shows. */
-const unread = ["facts.repos", "facts.job", "merged", "jobs", "ahead", "patchsets"];
+const unread = [
+  "facts.repos",
+  "facts.job",
+  "buildset.merged",
+  "buildset.jobs",
+  "ahead",
+  "patchsets",
+];
 
 /** Facts of a body that may be shown to all, where they are plain. */
 const shown = [
@@ -227,6 +234,7 @@ const places: readonly (readonly (string | number)[])[] = [
   ["facts"],
   ["facts", "changes", -1],
   ["change"],
+  ["changes", -1],
   ["rack"],
 ];
 
