@@ -103,6 +103,7 @@ function tokenRoutes(views: AdminViews): Route[] {
       access: admin,
       body: schemas.TokenRequest,
       creates: true,
+      location: ({ id }: { readonly id: string }) => `/v1/tokens/${id}`,
       answer: { status: 201, description: "with its secret", schema: schemas.TokenCreated },
       handle: ({ body }) => views.createToken(body),
     }),

@@ -17,6 +17,8 @@ const build = { status: 200, description: "the build", schema: schemas.Build } a
 
 const change = { status: 200, description: "the change", schema: schemas.Change } as const;
 
+const changeAddress = ({ number }: { readonly number: number }): string => `/v1/changes/${number}`;
+
 export function changeRoutes(changes: ChangeViews): Route[] {
   return [...changeLookRoutes(changes), ...changeActRoutes(changes)];
 }
@@ -45,6 +47,7 @@ function changeActRoutes(changes: ChangeViews): Route[] {
       params: schemas.numberParams,
       body: schemas.CommentRequest,
       creates: true,
+      location: changeAddress,
       answer: { ...change, status: 201 },
       current: ({ number }) => changes.get(number),
       handle: ({ params, body, caller }) => changes.comment(params.number, body.message, caller),
@@ -58,6 +61,7 @@ function changeActRoutes(changes: ChangeViews): Route[] {
       params: schemas.numberParams,
       body: schemas.VoteRequest,
       creates: true,
+      location: changeAddress,
       answer: { ...change, status: 201 },
       current: ({ number }) => changes.get(number),
       handle: ({ params, body, caller }) => changes.vote(params.number, body, caller),
@@ -80,7 +84,7 @@ function changeLookRoutes(changes: ChangeViews): Route[] {
       answer: {
         status: 200,
         description: "a page",
-        schema: schemas.pageOf(schemas.Change, "ChangePage"),
+        schema: schemas.pageOf(schemas.ChangeSummary, "ChangePage"),
       },
       handle: ({ query }) => changes.list(query),
     }),

@@ -10,7 +10,7 @@ import { limits } from "../base/limits.ts";
 import { backoffMs } from "../base/retry.ts";
 import { pause } from "../base/wait.ts";
 import type { BuildView, TimelineEntry } from "../model/build.ts";
-import type { ChangeView } from "../model/change.ts";
+import type { ChangeSummary, ChangeView } from "../model/change.ts";
 import type { TokenView } from "../model/identity.ts";
 import type { LeaseView } from "../model/lease.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
@@ -70,7 +70,7 @@ function httpOf(endpoint: Endpoint, signal: AbortSignal | undefined) {
 
 function changesOf({ get, post }: Http) {
   return {
-    list: (query: Query = {}) => get<Page<ChangeView>>("/v1/changes", query),
+    list: (query: Query = {}) => get<Page<ChangeSummary>>("/v1/changes", query),
     get: (number: number) => get<ChangeView>(`/v1/changes/${number}`),
     comment: (number: number, message: string) =>
       post<ChangeView>(`/v1/changes/${number}/comments`, { message }),

@@ -107,18 +107,22 @@ async function serve(
       assert(!(value instanceof Response), `${route.path} creates and streams`);
       return { status: route.answer.status, json: JSON.stringify(answered(route, value, options)) };
     });
-    return jsonAnswer(done.json, done.status);
+    return jsonAnswer(done.json, done.status, locationOf(route, JSON.parse(done.json)));
   }
   const value = await route.handle(call);
   if (value instanceof Response) return value;
   if (route.answer.status === 204) return new Response(null, { status: 204 });
   const json = JSON.stringify(answered(route, value, options));
-  if (!route.single) return jsonAnswer(json, route.answer.status);
+  if (!route.single) return jsonAnswer(json, route.answer.status, locationOf(route, value));
   const etag = etagOf(json);
   if (matches(call.header("if-none-match"), etag)) {
     return new Response(null, { status: 304, headers: { etag } });
   }
   return jsonAnswer(json, route.answer.status, { etag });
+}
+
+function locationOf(route: Route, made: unknown): Record<string, string> {
+  return route.location ? { location: route.location(made as never) } : {};
 }
 
 /** The answer as it is; one that its own schema does not know is our mistake, and logged. */

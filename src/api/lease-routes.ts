@@ -40,6 +40,7 @@ function askingRoutes(leases: LeaseViews): Route[] {
       access: { kind: "role", role: "holder" },
       body: schemas.LeaseRequest,
       creates: true,
+      location: ({ id }: { readonly id: string }) => `/v1/leases/${id}`,
       answer: {
         status: 201,
         description: "recorded; the token is the holder's",

@@ -42,7 +42,7 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
     description: "`ryl_…` of one lease, as POST /v1/leases answered it",
   });
   for (const route of routes) registry.registerPath(pathOf(route));
-  return app.getOpenAPI31Document({
+  const document = app.getOpenAPI31Document({
     openapi: "3.1.0",
     info: {
       title: "Rackyard",
@@ -54,6 +54,62 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
     },
     servers: [{ url: "/" }],
   });
+  markTimes(document);
+  return document;
+}
+
+/** What is called `at` or `…At` is a time (surface.md §5), everywhere. */
+function markTimes(node: unknown): void {
+  if (typeof node !== "object" || node === null) return;
+  const { properties } = node as { readonly properties?: Record<string, JsonSchema> };
+  for (const [name, schema] of Object.entries(properties ?? {})) {
+    if (/^at$|At$/.test(name)) markTime(schema);
+  }
+  for (const value of Object.values(node)) markTimes(value);
+}
+
+type JsonSchema = {
+  readonly type?: string | readonly string[];
+  readonly anyOf?: readonly JsonSchema[];
+  format?: string;
+};
+
+function markTime(schema: JsonSchema): void {
+  const types = [schema.type ?? []].flat();
+  if (types.includes("string")) schema.format = "date-time";
+  for (const one of schema.anyOf ?? []) markTime(one);
+}
+
+/**
+ * `getLeases`, `getLease`, `postLeaseRenew`, `getLeaseTestenvJson`: method and path, what stands
+ * before a parameter in the singular. Clients are generated from it: it is part of the interface.
+ */
+export function operationId(method: string, path: string): string {
+  const parts = path.split("/").filter((part) => part !== "" && part !== "v1");
+  const words = parts.flatMap((part, n) => {
+    if (part.startsWith("{")) return [];
+    const isOne = parts[n + 1]?.startsWith("{") === true;
+    return (isOne ? part.replace(/s$/, "") : part).split(/[^A-Za-z0-9]+/).filter(Boolean);
+  });
+  return method + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join("");
+}
+
+/** Statuses that a client of this route must be ready for (surface.md §5). */
+function refusals(route: Route): Record<number, string> {
+  const { access, body, params, query, current, method } = route;
+  const isOpen = access.kind === "public";
+  return {
+    ...(body || params || query ? { 400: "malformed" } : {}),
+    ...(isOpen ? {} : { 401: "no token, or a dead one", 403: "not yours" }),
+    ...(params ? { 404: "there is none" } : {}),
+    ...(method === "get" ? {} : { 409: "its state forbids it" }),
+    ...(current ? { 412: "it has changed since you looked" } : {}),
+    ...(body
+      ? { 413: "over 1 MiB", 415: "not application/json", 422: "well-formed but impossible" }
+      : {}),
+    ...(method === "get" ? {} : { 429: "too many; see Retry-After" }),
+    503: "not now; see Retry-After",
+  };
 }
 
 function pathOf(route: Route): RouteConfig {
@@ -71,6 +127,7 @@ function pathOf(route: Route): RouteConfig {
   const config = {
     method: route.method,
     path: route.path,
+    operationId: operationId(route.method, route.path),
     tags: [route.tag],
     summary: route.summary,
     description: whoMay(route.access),
@@ -94,7 +151,17 @@ function pathOf(route: Route): RouteConfig {
           })),
         }),
     responses: {
-      [answer.status]: { description: answer.description, ...(content ? { content } : {}) },
+      [answer.status]: {
+        description: answer.description,
+        ...(content ? { content } : {}),
+        ...(route.location ? { headers: { Location: locationHeader } } : {}),
+      },
+      ...Object.fromEntries(
+        Object.entries(refusals(route)).map(([status, description]) => [
+          status,
+          { description, content: { "application/problem+json": { schema: Problem } } },
+        ]),
+      ),
       default: {
         description: `a problem; its code is one of: ${Object.keys(errorCodes).join(", ")}`,
         content: { "application/problem+json": { schema: Problem } },
@@ -103,6 +170,11 @@ function pathOf(route: Route): RouteConfig {
   };
   return config;
 }
+
+const locationHeader = {
+  description: "what was made",
+  schema: { type: "string" as const, format: "uri-reference" },
+};
 
 function whoMay(access: Access): string {
   switch (access.kind) {

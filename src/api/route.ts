@@ -61,6 +61,8 @@ export type RouteSpec<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodT
   readonly single?: boolean;
   /** Makes something: an `Idempotency-Key` makes a second try the same (surface.md §5). */
   readonly creates?: boolean;
+  /** Address of what was made or added to, out of the answer: the header `Location`. */
+  readonly location?: (made: never) => string;
   /** The resource that an `If-Match` is compared with before it is changed. */
   readonly current?: (params: z.output<P>) => Promise<object>;
   /** Gives the answer's value, or a Response of its own. */

@@ -7,6 +7,7 @@ import { limits } from "../base/limits.ts";
 import { buildResults, buildStates, buildViewSchema, timelineEntrySchema } from "../model/build.ts";
 import {
   changeStatuses,
+  changeSummarySchema,
   changeViewSchema,
   commentRequestSchema,
   voteRequestSchema,
@@ -31,29 +32,43 @@ import {
 } from "../model/testenv.ts";
 
 /** A schema under its name; model's were made before this library could mark them. */
-function named<S extends z.ZodType>(schema: S, name: string): S {
-  return schema.clone().openapi(name);
+function named<S extends z.ZodType>(schema: S, name: string, example?: z.input<S>): S {
+  return schema.clone().openapi(name, example === undefined ? {} : { example });
 }
 
 export const Lease = named(leaseViewSchema, "Lease");
 export const LeaseCreated = named(leaseGrantedSchema, "LeaseCreated");
-export const LeaseRequest = named(leaseRequestSchema, "LeaseRequest");
-export const LeasePatch = named(leasePatchSchema, "LeasePatch");
-export const Extend = named(extendSchema, "Extend");
+export const LeaseRequest = named(leaseRequestSchema, "LeaseRequest", {
+  machines: { count: 2, memoryMiB: 4_096 },
+  labels: "ipv6 && !slow",
+  durationSeconds: 90,
+  waitSeconds: 60,
+  holder: { name: "nightly-4711", url: "https://ci.example.org/nightly/4711" },
+});
+export const LeasePatch = named(leasePatchSchema, "LeasePatch", { takeable: true });
+export const Extend = named(extendSchema, "Extend", { durationSeconds: 60 });
 export const TestenvData = named(testenvDataSchema, "TestenvData");
 export const Certificate = named(certificateSchema, "Certificate");
 export const Testenv = named(testenvViewSchema, "Testenv");
 export const Host = named(hostViewSchema, "Host");
 export const Change = named(changeViewSchema, "Change");
-export const CommentRequest = named(commentRequestSchema, "CommentRequest");
-export const VoteRequest = named(voteRequestSchema, "VoteRequest");
+export const ChangeSummary = named(changeSummarySchema, "ChangeSummary");
+export const CommentRequest = named(commentRequestSchema, "CommentRequest", { message: "recheck" });
+export const VoteRequest = named(voteRequestSchema, "VoteRequest", {
+  label: "Code-Review",
+  value: 2,
+});
 export const Build = named(buildViewSchema, "Build");
 export const TimelineEntry = named(timelineEntrySchema, "TimelineEntry");
 export const Node = named(nodeViewSchema, "Node");
 export const Image = named(imageViewSchema, "Image");
 export const Token = named(tokenViewSchema, "Token");
 export const TokenCreated = named(tokenViewSchema.extend({ token: z.string() }), "TokenCreated");
-export const TokenRequest = named(tokenRequestSchema, "TokenRequest");
+export const TokenRequest = named(tokenRequestSchema, "TokenRequest", {
+  name: "nightly",
+  role: "holder",
+  groups: ["nightly"],
+});
 
 export const Pipeline = z
   .strictObject({

@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { BuildView, TimelineEntry } from "../model/build.ts";
-import type { ChangeView } from "../model/change.ts";
+import type { ChangeSummary, ChangeView } from "../model/change.ts";
 import type { Caller, Role, TokenView } from "../model/identity.ts";
 import type { LeaseCreated, LeasePatch, LeaseRequest, LeaseView } from "../model/lease.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
@@ -77,7 +77,7 @@ export type ChangeViews = {
       status?: string | undefined;
       owner?: string | undefined;
     },
-  ): Promise<Page<ChangeView>>;
+  ): Promise<Page<ChangeSummary>>;
   get(number: number): Promise<ChangeView>;
   comment(number: number, message: string, by: Caller): Promise<ChangeView>;
   vote(

@@ -62,15 +62,28 @@ export function open(
       request.destroy(new Error("no answer in time")),
     );
     request.once("response", resolve);
-    request.once("error", (error) => {
+    let broken: Error | undefined;
+    request.on("error", (error) => {
       if (options.signal?.aborted) reject(options.signal.reason as Error);
+      else if (broken) reject(broken);
       else
         reject(
           new RackyardError("unavailable", `${endpoint.url} does not answer`, { cause: error }),
         );
     });
-    if (options.stream) options.stream.pipe(request);
-    else request.end(json);
+    const { stream } = options;
+    if (!stream) {
+      request.end(json);
+      return;
+    }
+    // A file that is gone or cannot be read fails this call alone; and whatever ends the call
+    // (an early answer, a dead peer) closes the file.
+    stream.on("error", (error) => {
+      broken = error;
+      request.destroy(error);
+    });
+    request.once("close", () => stream.destroy());
+    stream.pipe(request);
   });
 }
 

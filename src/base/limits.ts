@@ -57,12 +57,21 @@ export const limits = {
   longPollMs: 60_000,
   /** Events kept for `Last-Event-ID` (surface.md §5). */
   eventBacklog: 10_000,
-  /** Archive swept, repositories packed, this often. */
+  /** Events kept in memory for those who follow; who is further back reads the store. */
+  eventsShared: 2_000,
+  /** What is old is removed, repositories packed, this often; first so long after the start. */
   housekeepingMs: 3600_000,
+  housekeepingFirstMs: 60_000,
   /** A silent event stream gets a comment line, so that proxies keep it. */
   streamKeepAliveMs: 15_000,
   /** Answers kept for `Idempotency-Key`. */
   idempotencyKeepMs: 24 * 3600_000,
+
+  // --- store
+  /** Names of jobs that metrics tell apart; the others are one. */
+  metricLabels: 500,
+  /** Transactions that wait their turn: seconds of work; more is refused, not kept in memory. */
+  storeQueue: 20_000,
 
   // --- leases
   /** Requests that may wait at the broker at once. */
@@ -104,8 +113,6 @@ export const limits = {
   hostAnswerMs: 10_000,
   /** A waiting lease's stream tells changes around it at most so often. */
   leaseStreamMs: 500,
-  /** Files of leases stay so long beside the archive. */
-  leaseFilesKeepMs: 7 * 24 * 3600_000,
   /** A console's stream: what may be under way, and when an unfollowed one is taken for read. */
   consoleCreditBytes: 256 * 1024,
   consoleReadMs: 1_000,
@@ -252,6 +259,8 @@ export const limits = {
   headersMs: 5_000,
   /** What a hook may wait for the server's answer: merges of a series, and a full queue. */
   hookMs: 300_000,
+  /** Builds that a change names; beyond, the newest. `/v1/builds?change=` has them all. */
+  buildsPerChange: 500,
   /** Comments that a change shows; beyond, the newest. */
   commentsPerChange: 500,
   /** Longest comment or report (ci.md R-3). */

@@ -43,18 +43,34 @@ function openRotatingFile(
 ): { write(line: string): void } {
   let fd = openSync(path, "a", 0o640);
   let size = fstatSync(fd).size;
+  let lost = 0;
+  const rotate = (): void => {
+    for (let n = files - 1; n >= 1; n--) {
+      const from = n === 1 ? path : `${path}.${n - 1}`;
+      if (existsSync(from)) renameSync(from, `${path}.${n}`);
+    }
+    const next = openSync(path, "a", 0o640);
+    closeSync(fd);
+    fd = next;
+    size = 0;
+  };
+  /** What a full disk cut off ends with a line of its own, so that the next one is whole. */
+  const resume = (): void => {
+    const time = new Date().toISOString();
+    const line = JSON.stringify({ level: "error", time, lost, msg: "lines of this log are lost" });
+    size += writeSync(fd, `\n${line}\n`);
+    lost = 0;
+  };
   return {
     write(line) {
-      if (size + line.length > maxBytes) {
-        closeSync(fd);
-        for (let n = files - 1; n >= 1; n--) {
-          const from = n === 1 ? path : `${path}.${n - 1}`;
-          if (existsSync(from)) renameSync(from, `${path}.${n}`);
-        }
-        fd = openSync(path, "a", 0o640);
-        size = 0;
+      // A log that cannot be written, as on a full disk, must not end who writes it.
+      try {
+        if (size + line.length > maxBytes) rotate();
+        if (lost > 0) resume();
+        size += writeSync(fd, line);
+      } catch {
+        lost++;
       }
-      size += writeSync(fd, line);
     },
   };
 }

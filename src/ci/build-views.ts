@@ -4,7 +4,6 @@
  */
 import { isoTime } from "../base/clock.ts";
 import { fail } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
 import type { BuildState, BuildView, TimelineEntry } from "../model/build.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
 import type { Store } from "../store/store.ts";
@@ -44,6 +43,13 @@ export type Shown = {
   readonly executor: Pick<Executor, "pids">;
 };
 
+/** What no list shows of a build, and nobody reads for one. */
+const unlisted = [
+  "marks",
+  "facts.repos",
+  ...["vars", "preRun", "run", "postRun", "cleanupRun"].map((key) => `facts.job.${key}`),
+];
+
 /** `BuildViews` of the API, but for what only the scheduler can do: cancel, pipelines. */
 export function openBuildViews(
   store: Store,
@@ -62,32 +68,33 @@ export function openBuildViews(
 
   /** Newest first. */
   async function list(filter: BuildFilter): Promise<BuildPage> {
-    const items: BuildView[] = [];
-    let after = filter.cursor === undefined ? undefined : cursorOf(filter.cursor);
-    for (;;) {
-      const rows = await store.rows(buildLife, {
-        ...(filter.state === undefined ? {} : { states: [filter.state] }),
-        where: {
-          ...(filter.change === undefined ? {} : { a: String(filter.change) }),
-          ...(filter.project === undefined ? {} : { b: filter.project }),
-          ...(filter.job === undefined ? {} : { c: filter.job }),
-        },
-        after,
-        limit: limits.pageItems,
-        newestFirst: true,
-      });
-      for (const row of rows) {
-        after = { createdMs: row.createdMs, id: row.id };
-        const view = buildView(await find(row.id), pids);
-        if (filter.pipeline !== undefined && view.pipeline !== filter.pipeline) continue;
-        if (filter.result !== undefined && view.result !== filter.result) continue;
-        items.push(view);
-        if (items.length === filter.limit) {
-          return { items, next: `${row.createdMs}.${row.id}` };
-        }
-      }
-      if (rows.length < limits.pageItems) return { items, next: null };
-    }
+    const { change, project, job, pipeline, result, state } = filter;
+    const rows = await store.rows(buildLife, {
+      ...(state === undefined ? {} : { states: [state] }),
+      where: {
+        ...(change === undefined ? {} : { a: String(change) }),
+        ...(project === undefined ? {} : { b: project }),
+        ...(job === undefined ? {} : { c: job }),
+        ...(pipeline === undefined ? {} : { d: pipeline }),
+        ...(result === undefined ? {} : { e: result }),
+      },
+      after: filter.cursor === undefined ? undefined : cursorOf(filter.cursor),
+      limit: filter.limit + 1,
+      newestFirst: true,
+      without: unlisted,
+    });
+    const shown = rows.slice(0, filter.limit);
+    const last = shown.at(-1);
+    return {
+      items: shown.map((row) => {
+        const build = driver.live(row.id) ?? {
+          state: row.state as BuildState,
+          record: row.body,
+        };
+        return buildView(build, pids);
+      }),
+      next: rows.length > shown.length && last ? `${last.createdMs}.${last.id}` : null,
+    };
   }
 
   return {

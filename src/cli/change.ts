@@ -3,7 +3,7 @@
  */
 import { fail } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { ChangeView } from "../model/change.ts";
+import type { ChangeSummary } from "../model/change.ts";
 import { numberOf, textOption } from "./arguments.ts";
 import { agoText } from "./output.ts";
 import type { Output } from "./output.ts";
@@ -207,7 +207,7 @@ function act(name: "abandon" | "restore", summary: string): Verb {
 }
 
 /** `Verified +1 (Rackyard CI)`; `by` "" leaves the names out. */
-function votesText(out: Output, change: ChangeView, names?: ""): string {
+function votesText(out: Output, change: ChangeSummary, names?: ""): string {
   return change.votes
     .filter((vote) => vote.value !== 0)
     .map(({ label, value, by }) =>

@@ -9,7 +9,7 @@ import { limits } from "../base/limits.ts";
 import type { LifeEvent, Store } from "../store/store.ts";
 
 export type EventFeed = EventViews & {
-  /** The store to hand to others: whoever follows is woken after each transaction. */
+  /** The store to hand to others: what it commits reaches those who follow. */
   readonly store: Store;
 };
 
@@ -25,6 +25,16 @@ const topics: Readonly<Record<string, ApiEvent["topic"]>> = {
   node: "node",
   image: "node",
 };
+
+/** Parts of bodies that no event shows. */
+const unread = [
+  "facts.repos",
+  "facts.job",
+  "buildset.merged",
+  "buildset.jobs",
+  "ahead",
+  "patchsets",
+];
 
 /** Facts of a body that may be shown to all, where they are plain. */
 const shown = [
@@ -53,65 +63,151 @@ const shown = [
 /** How many events are read at once. */
 const pageSize = 500;
 
-export function openEventFeed(inner: Store): EventFeed {
-  const wakers = new Set<() => void>();
+/** The newest events as they are shown, read once for all who follow. */
+type Shared = {
+  /** Seq of the last event before `events`. */
+  from: number;
+  /** Seq of the newest one that was looked at, shown or not. */
+  to: number;
+  readonly events: ApiEvent[];
+};
+
+/** A stream that has shown everything up to `after`. */
+type Waiter = { readonly topics: readonly string[]; after: number; readonly wake: () => void };
+
+export async function openEventFeed(inner: Store): Promise<EventFeed> {
+  const newest = await inner.newestSeq();
+  const shared: Shared = { from: newest, to: newest, events: [] };
+  const waiting = new Set<Waiter>();
+  let followers = 0;
+  let reading: Promise<void> | undefined;
+  let stale = false;
+
+  /** Reads what came since, once for all who ask meanwhile. */
+  function refresh(): Promise<void> {
+    stale = true;
+    reading ??= readOn().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  }
+
+  async function readOn(): Promise<void> {
+    while (stale) {
+      stale = false;
+      const seq = await inner.newestSeq();
+      // Nobody has followed for long: whoever wants the old ones reads them by itself.
+      if (seq > shared.to + limits.eventsShared) restart(shared, seq);
+      else {
+        const page = await readPage(inner, shared.to);
+        shared.events.push(...page.events);
+        shared.to = page.to;
+        trim(shared);
+        if (page.isFull) stale = true;
+      }
+      for (const waiter of waiting) {
+        if (isBehind(waiter, shared)) waiter.wake();
+        else waiter.after = shared.to;
+      }
+    }
+  }
+
   const store: Store = {
     ...inner,
     async transaction(work) {
       const value = await inner.transaction(work);
-      for (const wake of wakers) wake();
+      // A look that fails is made up for by the next; the transaction stands.
+      if (followers > 0) refresh().catch(() => undefined);
       return value;
     },
   };
+
+  /** Resolves to the place of the stream when there is something for it, or at the signal. */
+  function news(topics: readonly string[], after: number, signal: AbortSignal): Promise<number> {
+    return new Promise((resolve) => {
+      const waiter: Waiter = {
+        topics,
+        after,
+        wake() {
+          waiting.delete(waiter);
+          signal.removeEventListener("abort", waiter.wake);
+          resolve(waiter.after);
+        },
+      };
+      waiting.add(waiter);
+      signal.addEventListener("abort", waiter.wake);
+      if (signal.aborted || after < shared.to) waiter.wake();
+    });
+  }
+
   return {
     store,
     async *watch(wanted, afterId, signal) {
-      let missed = true;
-      let wake = (): void => undefined;
-      const waker = (): void => {
-        missed = true;
-        wake();
-      };
-      const stop = (): void => wake();
-      wakers.add(waker);
-      signal.addEventListener("abort", stop);
+      followers++;
       try {
-        const newest = await newestSeq(inner);
-        let after = afterId ?? newest;
-        if (after > newest || after < newest - limits.eventBacklog) {
-          after = newest;
-          yield { resync: true, id: newest };
+        await refresh();
+        let after = afterId ?? shared.to;
+        if (after > shared.to || after < shared.to - limits.eventBacklog) {
+          after = shared.to;
+          yield { resync: true, id: after };
         }
         while (!signal.aborted) {
-          missed = false;
-          const page = await inner.events({ afterSeq: after, limit: pageSize });
-          for (const event of page) {
-            after = event.seq;
-            const topic = topics[event.life];
-            if (topic && (wanted.length === 0 || wanted.includes(topic))) {
-              yield eventOf(event, topic);
-            }
+          const page = after < shared.from ? await readPage(inner, after) : since(shared, after);
+          after = page.to;
+          for (const event of page.events) {
+            if (wanted.length === 0 || wanted.includes(event.topic)) yield event;
           }
-          if (page.length === pageSize || missed) continue;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-            if (signal.aborted || missed) resolve();
-          });
+          if (after >= shared.to) after = await news(wanted, after, signal);
         }
       } finally {
-        wakers.delete(waker);
-        signal.removeEventListener("abort", stop);
+        followers--;
       }
     },
   };
 }
 
-async function newestSeq(store: Store): Promise<number> {
-  const row = await store.db
-    .selectFrom("life_event")
-    .select((eb) => eb.fn.max("seq").as("seq"))
-    .executeTakeFirst();
-  return Number(row?.seq ?? 0);
+function isBehind({ topics: wanted, after }: Waiter, shared: Shared): boolean {
+  if (after < shared.from) return true;
+  const { events } = since(shared, after);
+  return events.some(({ topic }) => wanted.length === 0 || wanted.includes(topic));
+}
+
+function restart(shared: Shared, seq: number): void {
+  shared.events.length = 0;
+  shared.from = seq;
+  shared.to = seq;
+}
+
+type Page = { readonly events: readonly ApiEvent[]; readonly to: number; readonly isFull: boolean };
+
+async function readPage(store: Store, afterSeq: number): Promise<Page> {
+  const page = await store.events({ afterSeq, limit: pageSize, without: unread });
+  return {
+    events: page.flatMap((event) => {
+      const topic = topics[event.life];
+      return topic ? [eventOf(event, topic)] : [];
+    }),
+    to: page.at(-1)?.seq ?? afterSeq,
+    isFull: page.length === pageSize,
+  };
+}
+
+/** The events after one, found by halving. */
+function since({ events, to }: Shared, after: number): Page {
+  let low = 0;
+  let high = events.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (events[middle]!.id <= after) low = middle + 1;
+    else high = middle;
+  }
+  return { events: events.slice(low), to, isFull: false };
+}
+
+function trim(shared: Shared): void {
+  if (shared.events.length < 2 * limits.eventsShared) return;
+  const gone = shared.events.splice(0, shared.events.length - limits.eventsShared);
+  shared.from = gone.at(-1)!.id;
 }
 
 function eventOf(event: LifeEvent, topic: ApiEvent["topic"]): ApiEvent {
@@ -138,6 +234,7 @@ const places: readonly (readonly (string | number)[])[] = [
   ["facts"],
   ["facts", "changes", -1],
   ["change"],
+  ["changes", -1],
   ["rack"],
 ];
 

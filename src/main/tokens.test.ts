@@ -5,9 +5,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { systemClock } from "../base/clock.ts";
 import { systemRandom } from "../base/random.ts";
 import { openSqliteStore } from "../store/store.ts";
-import type { LifeKind, Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { openAnswerStore } from "./answer-store.ts";
-import { openEventFeed } from "./event-feed.ts";
 import { openTokens } from "./tokens.ts";
 
 let directory: string;
@@ -74,47 +73,4 @@ test("surface.md §5 kept answers are found for a day", async () => {
   expect(await answers.find("k")).toBeUndefined();
   await answers.keep("k", { ...answer, answer: "new" });
   expect(await answers.find("k")).toMatchObject({ answer: "new" });
-});
-
-const builds: LifeKind<object> = { life: "build", columns: () => ({}) };
-
-async function append(to: Store, id: string, body: object): Promise<void> {
-  await to.transaction((tx) =>
-    to.append(tx, builds, { id, from: null, event: "created", to: "waiting", body, atMs: nowMs }),
-  );
-}
-
-test("surface.md §5 events: from a point on, as they become durable, with facts to find them by", async () => {
-  const feed = openEventFeed(store);
-  const facts = {
-    job: { name: "deploy" },
-    changes: [{ change: 4, patchset: 2 }],
-    pipeline: "check",
-  };
-  await append(feed.store, "b1", { facts, secret: "no" });
-  const stop = new AbortController();
-  const events = feed.watch(["build"], 0, stop.signal)[Symbol.asyncIterator]();
-  const first = await events.next();
-  expect(first.value).toMatchObject({
-    topic: "build",
-    subject: "b1",
-    event: "created",
-    body: { change: 4, patchset: 2, pipeline: "check", to: "waiting" },
-  });
-  expect(JSON.stringify(first.value)).not.toContain("secret");
-  const next = events.next();
-  await append(feed.store, "b2", {});
-  expect((await next).value).toMatchObject({ subject: "b2" });
-  const last = events.next();
-  stop.abort();
-  expect((await last).done).toBe(true);
-});
-
-test("surface.md §5 an id that is no longer kept, or not yet, begins with resync", async () => {
-  const feed = openEventFeed(store);
-  await append(feed.store, "b1", {});
-  const stop = new AbortController();
-  const events = feed.watch([], 99, stop.signal)[Symbol.asyncIterator]();
-  expect((await events.next()).value).toEqual({ resync: true, id: 1 });
-  stop.abort();
 });

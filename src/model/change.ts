@@ -44,6 +44,10 @@ export const changeViewSchema = z.strictObject({
 });
 export type ChangeView = z.output<typeof changeViewSchema>;
 
+/** In lists: what was said is the change's own, and may be long. */
+export const changeSummarySchema = changeViewSchema.omit({ comments: true });
+export type ChangeSummary = z.output<typeof changeSummarySchema>;
+
 export const commentRequestSchema = z.strictObject({ message: z.string().min(1).max(16_384) });
 export const voteRequestSchema = z.strictObject({
   label: z.string().max(100),

@@ -100,7 +100,13 @@ const teHost = z.strictObject({
 
 export const configSchema = z.strictObject({
   server: server.prefault({}),
-  store: z.strictObject({ driver: z.literal("sqlite").default("sqlite") }).prefault({}),
+  store: z
+    .strictObject({
+      driver: z.literal("sqlite").default("sqlite"),
+      keepDays: z.int().min(1).default(365),
+      keepStepsDays: z.int().min(1).default(30),
+    })
+    .prefault({}),
   archive: z
     .strictObject({
       driver: z.literal("files").default("files"),
@@ -121,6 +127,7 @@ export const configSchema = z.strictObject({
       maxDurationSeconds: z.int().min(1).default(14_400),
       holderTtlSeconds: z.int().min(1).default(30),
       graceSeconds: z.int().min(1).default(60),
+      keepFilesDays: z.int().min(1).default(7),
     })
     .prefault({}),
   nodes: z

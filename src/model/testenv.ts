@@ -16,6 +16,7 @@ export const testenvStates = [
   "faulty",
   "quarantined",
 ] as const;
+export const hostStates = ["connected", "suspect", "lost"] as const;
 export type TestenvState = (typeof testenvStates)[number];
 
 export const epochSchema = z.string().regex(/^[0-9]{1,15}$/, "must be a whole number");
@@ -112,7 +113,7 @@ export type TestenvView = z.output<typeof testenvViewSchema>;
 export const hostViewSchema = z.strictObject({
   id: z.uuid(),
   name: z.string(),
-  state: z.enum(["connected", "suspect", "lost"]),
+  state: z.enum(hostStates),
   version: z.string(),
   labels: z.array(z.string()),
   accelerator: z.enum(["kvm", "tcg"]),

@@ -20,16 +20,34 @@ export function sqliteDialect(path: string): SqliteDialect {
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA busy_timeout = 5000");
   database.exec("PRAGMA foreign_keys = ON");
+  const statement = keepStatements((text) => prepared(database, path, text));
   return new SqliteDialect({
     database: {
       close: () => database.close(),
       // after a full disk SQLite has rolled back by itself: there is nothing to roll back
       prepare: (text) =>
         text === "rollback" && !database.isTransaction
-          ? prepared(database, path, "SELECT 0 WHERE FALSE")
-          : prepared(database, path, text),
+          ? statement("SELECT 0 WHERE FALSE")
+          : statement(text),
     },
   });
+}
+
+/** Statements kept compiled; the program has some 100 texts, lists with filters a few more. */
+const STATEMENTS = 500;
+
+/** SQLite compiles a text once, not at each call; the least used goes. */
+function keepStatements(
+  make: (text: string) => SqliteStatement,
+): (text: string) => SqliteStatement {
+  const kept = new Map<string, SqliteStatement>();
+  return (text) => {
+    const statement = kept.get(text) ?? make(text);
+    kept.delete(text);
+    kept.set(text, statement);
+    if (kept.size > STATEMENTS) kept.delete(kept.keys().next().value!);
+    return statement;
+  };
 }
 
 function prepared(database: DatabaseSync, path: string, text: string): SqliteStatement {

@@ -1,7 +1,7 @@
 /**
  * The tables of both databases, as kysely sees them. A life's row is a projection of its events
- * (lease.md §7): `body` is the JSON of the last event, the other columns are taken out of it to
- * be searched. Types only; the columns themselves are made in migrations/.
+ * (lease.md §7): `body` is that of the last event (packing.ts), the other columns are taken
+ * out of it to be searched. Types only; the columns themselves are made in migrations/.
  */
 import type { Generated } from "kysely";
 
@@ -29,7 +29,18 @@ export type LifeRowTable = {
   a: string | null;
   b: string | null;
   c: string | null;
+  d: string | null;
+  e: string | null;
   n: number | null;
+};
+
+/** Large parts of bodies, each once (packing.ts). */
+export type ContentTable = {
+  /** SHA-256 of the text, base64url. */
+  digest: string;
+  /** Events and other parts that name it. */
+  refs: number;
+  text: string;
 };
 
 /** Small durable facts that have no life: counters, keys' public halves, last seen. */
@@ -68,6 +79,7 @@ export type IdempotencyTable = {
 export type Tables = {
   life_event: LifeEventTable;
   life_row: LifeRowTable;
+  content: ContentTable;
   fact: FactTable;
   outbox: OutboxTable;
   token: TokenTable;

@@ -96,7 +96,7 @@ export async function openBench(
       node: process.execPath,
       url: () => url,
       anonymousRead,
-      buildsOf: () => Promise.resolve([]),
+      buildsOf: () => Promise.resolve(new Map()),
       clock: systemClock,
       random: systemRandom,
       log: silentLog,

@@ -44,7 +44,7 @@ const review = await openBuiltinReview({
   node: process.execPath,
   url: () => url,
   anonymousRead: "loopback",
-  buildsOf: () => Promise.resolve([]),
+  buildsOf: () => Promise.resolve(new Map()),
   clock: systemClock,
   random: systemRandom,
   log: silentLog,

@@ -280,7 +280,10 @@ export function memoryViews(directory: string): Memory {
       },
     },
     changes: {
-      list: () => Promise.resolve({ items: [change], next: "c2" }),
+      list() {
+        const { comments: _own, ...listed } = change;
+        return Promise.resolve({ items: [listed], next: "c2" });
+      },
       get: (number) => one(String(number), "1", change),
       comment: (number, message, by) => {
         called.push(`comment ${by.name} ${message}`);

@@ -67,7 +67,7 @@ export const folders: Readonly<Record<string, Folder>> = {
     packages: [...schema, "commander"],
   },
   /** All but `sim`; see mainSimulator. */
-  main: { may: ["*"], packages: schema },
+  main: { may: ["*"], packages: [...schema, "prom-client"] },
   /** The demo is a client like any other. */
   "main/demo": { may: ["cli", "api/client.ts", "model", "base"], packages: schema },
   /** Files named `*-port.ts`, codecs, `model`, `base`: see portFile. */

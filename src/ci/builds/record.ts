@@ -1,7 +1,7 @@
 /**
  * A build as it is kept (life `build`): everything that the saga knows, so that after a kill at
  * any point it goes on from here. Search columns: a = change number, b = project, c = job,
- * n = attempt. No secrets: TE data and the lease's token stay in memory.
+ * d = pipeline, e = result, n = attempt. No secrets: TE data and the lease's token stay in memory.
  */
 import type { BuildResult, BuildState, Evidence } from "../../model/build.ts";
 import type { Interruption } from "../../model/lease.ts";
@@ -70,10 +70,12 @@ export type Build = { readonly state: BuildState; readonly record: BuildRecord }
 
 export const buildLife: LifeKind<BuildRecord> = {
   life: "build",
-  columns: ({ facts }) => ({
+  columns: ({ facts, result }) => ({
     a: facts.changes.length > 0 ? String(facts.changes.at(-1)!.change) : null,
     b: facts.project,
     c: facts.job.name,
+    d: facts.pipeline,
+    e: result,
     n: facts.attempt,
   }),
 };

@@ -3,7 +3,6 @@
  * what the API shows. Decides nothing itself: lease/ledger does. Its promise is L6: recorded,
  * then acted upon, then answered; after kill -9 all of it is read back.
  */
-import { describeError } from "../../base/errors.ts";
 import type { Clock } from "../../base/clock.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
@@ -90,10 +89,6 @@ export async function openBroker(options: BrokerOptions) {
     act,
   });
   const sessions = options.sessions(hostSide.handler);
-  const oldest = clock.wallMs() - limits.leaseFilesKeepMs;
-  const sweeping = files.sweep(oldest).catch((error: unknown) => {
-    log.warn({ error: describeError(error) }, "old files of leases could not be removed");
-  });
 
   /** After the commit. */
   function act(effects: readonly LedgerEffect[], ledger: Ledger): void {
@@ -161,6 +156,8 @@ export async function openBroker(options: BrokerOptions) {
     leases,
     fleet,
     sessions,
+    /** Removes leases' files to which nothing was added since then. */
+    sweepFiles: (beforeMs: number, signal: AbortSignal) => files.sweep(beforeMs, signal),
     /** To be called before the API closes its streams: nobody loses a place by our stopping. */
     beginStop(): void {
       stopping = true;
@@ -168,7 +165,6 @@ export async function openBroker(options: BrokerOptions) {
     async [Symbol.asyncDispose](): Promise<void> {
       await sessions[Symbol.asyncDispose]();
       await loop[Symbol.asyncDispose]();
-      await sweeping;
     },
   };
 }

@@ -29,6 +29,8 @@ export type ConsoleRelay = {
 type Stream = {
   readonly hostId: string;
   readonly pieces: Buffer[];
+  /** Bytes in `pieces`: never more than the credit that the host was given. */
+  waiting: number;
   next: number;
   ended: string | undefined;
   failed: Error | undefined;
@@ -67,6 +69,7 @@ export function openConsoleRelay(options: {
       const stream: Stream = {
         hostId,
         pieces: [],
+        waiting: 0,
         next: fromByte,
         ended: undefined,
         failed: undefined,
@@ -89,6 +92,7 @@ export function openConsoleRelay(options: {
         while (!signal.aborted) {
           const piece = stream.pieces.shift();
           if (piece) {
+            stream.waiting -= piece.length;
             yield piece;
             send(hostId, { kind: "console-credit", stream: id, credit: piece.length });
             continue;
@@ -113,6 +117,16 @@ export function openConsoleRelay(options: {
         const fresh = bytes.subarray(Math.max(0, stream.next - message.offset));
         stream.next = Math.max(stream.next, message.offset + bytes.length);
         if (fresh.length > 0) stream.pieces.push(fresh);
+        stream.waiting += fresh.length;
+        if (stream.waiting > limits.consoleCreditBytes) {
+          // Who reads slowly must not fill our memory with what a host sends all the same.
+          stream.pieces.length = 0;
+          stream.failed ??= new RackyardError(
+            "host-gone",
+            "the host sends more of this console than was asked for",
+          );
+          send(hostId, { kind: "console-close", stream: message.stream });
+        }
       }
       stream.wake();
     },

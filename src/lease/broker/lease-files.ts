@@ -35,7 +35,7 @@ export type LeaseFiles = {
   /** Bytes of a file from an offset. */
   read(lease: string, name: string, fromByte: number): Promise<AsyncIterable<Uint8Array>>;
   /** Removes the folders that nothing was added to since then. */
-  sweep(beforeMs: number): Promise<number>;
+  sweep(beforeMs: number, signal: AbortSignal): Promise<{ removed: number; freedBytes: number }>;
 };
 
 export function openLeaseFiles(directory: string, random: Random): LeaseFiles {
@@ -87,18 +87,35 @@ export function openLeaseFiles(directory: string, random: Random): LeaseFiles {
     async read(lease, name, fromByte) {
       return createReadStream(await pathOf(lease, name), { start: fromByte });
     },
-    async sweep(beforeMs) {
-      let removed = 0;
+    async sweep(beforeMs, signal) {
+      let [removed, freedBytes] = [0, 0];
       for (const lease of await readdir(directory).catch(() => [] as string[])) {
+        signal.throwIfAborted();
+        if (!isUuid(lease)) continue;
         const folder = join(directory, lease);
-        const { mtimeMs } = await stat(folder);
-        if (!isUuid(lease) || mtimeMs >= beforeMs) continue;
-        await rm(folder, { recursive: true });
+        const bytes = await bytesIfOld(folder, beforeMs);
+        if (bytes === undefined) continue;
+        await rm(folder, { recursive: true, force: true });
         removed++;
+        freedBytes += bytes;
       }
-      return removed;
+      return { removed, freedBytes };
     },
   };
+}
+
+/** Undefined: the folder is younger, or has gone meanwhile. */
+async function bytesIfOld(folder: string, beforeMs: number): Promise<number | undefined> {
+  try {
+    const { mtimeMs } = await stat(folder);
+    if (mtimeMs >= beforeMs) return undefined;
+    let bytes = 0;
+    for (const name of await readdir(folder)) bytes += (await stat(join(folder, name))).size;
+    return bytes;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 async function receive(body: Readable, path: string): Promise<number> {

@@ -217,14 +217,15 @@ export function openLeaseViews(options: LeaseViewsOptions) {
         },
         sinceMs: timeOf(query.since),
         after: placeOfCursor(query.cursor),
-        limit: query.limit,
+        limit: query.limit + 1,
         newestFirst: true,
       });
-      const items = rows.map(({ id, body }) => {
+      const shown = rows.slice(0, query.limit);
+      const items = shown.map(({ id, body }) => {
         const live = loop.ledger.leases.get(id);
         return live ? liveView(live) : leaseView(body);
       });
-      const last = rows.length === query.limit ? rows.at(-1) : undefined;
+      const last = rows.length > shown.length ? shown.at(-1) : undefined;
       return { items, next: last ? `${last.createdMs}.${last.id}` : null };
     },
 

@@ -7,16 +7,14 @@ import { openFileArchive } from "../../ci/archive/archive.ts";
 import type { FileArchive } from "../../ci/archive/archive.ts";
 import { openMerger } from "../../ci/merger/merger.ts";
 import type { Merger } from "../../ci/merger/merger.ts";
-import type { Scheduler } from "../../ci/scheduler.ts";
 import { openGit } from "../../git/git-command.ts";
 import type { Git } from "../../git/git-command.ts";
 import { openNodesDoor } from "../../git/nodes-door.ts";
 import type { NodesDoor } from "../../git/nodes-door.ts";
 import { openBuiltinReview } from "../../review/builtin/builtin.ts";
 import type { BuiltinReview } from "../../review/builtin/builtin.ts";
-import type { Late } from "./late.ts";
 import type { Base } from "./base.ts";
-import { buildsOfChange } from "./views.ts";
+import { buildsOfChanges } from "./views.ts";
 
 export type ChangeSide = {
   readonly review: BuiltinReview;
@@ -25,10 +23,10 @@ export type ChangeSide = {
   readonly archive: FileArchive;
 };
 
-export async function openChangeSide(base: Base, scheduler: Late<Scheduler>): Promise<ChangeSide> {
+export async function openChangeSide(base: Base): Promise<ChangeSide> {
   const { places, log, clock, stack, troubles, settings } = base;
   const git = await openGit(places.server);
-  const review = stack.use(await openReview(base, git, scheduler));
+  const review = stack.use(await openReview(base, git));
   const merger = openMerger({
     directory: places.merger,
     git,
@@ -56,7 +54,6 @@ export async function openChangeSide(base: Base, scheduler: Late<Scheduler>): Pr
 function openReview(
   { places, settings, store, clock, log, url }: Base,
   git: Git,
-  scheduler: Late<Scheduler>,
 ): Promise<BuiltinReview> {
   const { config } = settings;
   return openBuiltinReview({
@@ -69,7 +66,7 @@ function openReview(
     node: process.execPath,
     url,
     anonymousRead: config.server.anonymousRead,
-    buildsOf: (change) => buildsOfChange(scheduler, change),
+    buildsOf: (changes) => buildsOfChanges(store, changes),
     clock,
     random: systemRandom,
     log: log.child({ component: "review" }),

@@ -6,11 +6,9 @@
 import { join } from "node:path";
 import { openApi } from "../../api/server.ts";
 import type { Api } from "../../api/server.ts";
-import { describeError, isRackyardError } from "../../base/errors.ts";
-import { limits } from "../../base/limits.ts";
+import { isRackyardError } from "../../base/errors.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openTroubles } from "../../base/troubles.ts";
-import { pause } from "../../base/wait.ts";
 import type { Mark } from "../../ci/builds/record.ts";
 import { openExecutor } from "../../ci/executor/executor.ts";
 import { writeDefaultLayout } from "../../ci/layout/default-layout.ts";
@@ -31,9 +29,13 @@ import { openLate } from "./late.ts";
 import { openLayoutInForce } from "./layout-in-force.ts";
 import type { LayoutInForce } from "./layout-in-force.ts";
 import type { Late } from "./late.ts";
+import { openMetrics } from "./metrics.ts";
+import type { Metrics } from "./metrics.ts";
 import { chooseListeners } from "./ports.ts";
 import { openRackSide, openTimeLines } from "./rack-side.ts";
 import type { RackSide } from "./rack-side.ts";
+import { keepRetention, storeSweeps } from "./retention.ts";
+import type { Sweep } from "./retention.ts";
 import { readSettings } from "./settings.ts";
 import { markOfCertificate } from "./time-line.ts";
 import { statusView } from "./status-view.ts";
@@ -61,7 +63,8 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const inForce = openLayoutInForce(places.layoutInForce, around.log);
   const layout = await inForce.atStart(settings);
   const listeners = await chooseListeners(places, server.listen, settings.listenIsDefault);
-  const feed = openEventFeed(around.store);
+  const metrics = openMetrics(around.store);
+  const feed = await openEventFeed(metrics.store);
   const tokens = openTokens(feed.store, clock, systemRandom);
   await tokens.ensureAdmin(places.adminToken);
 
@@ -72,11 +75,12 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const troubles = openTroubles({ log: around.log, wallMs: () => clock.wallMs() });
   const base: Base = { ...around, store: feed.store, settings, url, stack, troubles };
   const timeLines = openTimeLines(base);
-  const changeSide = await openChangeSide(base, scheduler);
+  const changeSide = await openChangeSide(base);
   const rackSide = await openRackSide(base, changeSide, timeLines);
   const parts: Parts = { ...changeSide, ...rackSide, scheduler };
   const calls = {
     feed,
+    metrics,
     tokens,
     status: () => statusOf(base, parts, inForce, startedMs),
     reload: () => reload(base, parts, inForce),
@@ -87,7 +91,10 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   scheduler.set(await openSchedulerOf(base, parts, layout));
   timeLines.give(scheduler.get());
   await inForce.accepted();
-  base.scope.spawn("housekeeping", (signal) => keepHouse(base, parts, signal));
+  const retentionLog = base.log.child({ component: "retention" });
+  base.scope.spawn("retention", (signal) =>
+    keepRetention(sweepsOf(base, parts), retentionLog, base.troubles, signal),
+  );
   const opened = stack.move();
   return {
     urls: api.get().urls,
@@ -190,6 +197,7 @@ function openApiOf(
   parts: Parts,
   calls: {
     readonly feed: EventFeed;
+    readonly metrics: Metrics;
     readonly tokens: Tokens;
     readonly status: () => Promise<object>;
     readonly reload: () => Promise<Reloaded>;
@@ -217,19 +225,26 @@ function reachedAs(text: string | undefined): { hostNames: string[]; secure: boo
   return { hostNames: url && !secure ? [url.hostname] : [], secure };
 }
 
-async function keepHouse(
-  { log }: Base,
-  { review, archive }: Parts,
-  signal: AbortSignal,
-): Promise<void> {
-  for (;;) {
-    await pause(limits.housekeepingMs, signal);
-    try {
-      await review.maintain(signal);
-      await archive.sweep(signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn({ error: describeError(error) }, "housekeeping failed; tried again later");
-    }
-  }
+/** What is old, in the order in which it frees most. */
+function sweepsOf({ settings, store, clock }: Base, { review, archive, broker }: Parts): Sweep[] {
+  const { leases, store: kept } = settings.config;
+  return [
+    {
+      name: "logs",
+      run: (signal) => archive.sweep(signal),
+    },
+    {
+      name: "files of leases",
+      run: (signal) =>
+        broker.sweepFiles(clock.wallMs() - leases.keepFilesDays * 24 * 3600_000, signal),
+    },
+    ...storeSweeps(store, () => clock.wallMs(), kept),
+    {
+      name: "git repositories",
+      async run(signal) {
+        await review.maintain(signal);
+        return { removed: 0, freedBytes: 0 };
+      },
+    },
+  ];
 }

@@ -6,13 +6,15 @@ import type { BuildViews, RawHandlers, Views } from "../../api/views.ts";
 import { limits } from "../../base/limits.ts";
 import type { FileArchive } from "../../ci/archive/archive.ts";
 import { serveLogs } from "../../ci/archive/log-server.ts";
+import { buildLife } from "../../ci/builds/record.ts";
 import type { Scheduler } from "../../ci/scheduler.ts";
 import type { Broker } from "../../lease/broker/broker.ts";
 import type { BuiltinReview } from "../../review/builtin/builtin.ts";
+import type { Store } from "../../store/store.ts";
 import type { EventFeed } from "../event-feed.ts";
 import type { Tokens } from "../tokens.ts";
 import type { Late } from "./late.ts";
-import { metricsText } from "./metrics.ts";
+import type { Metrics } from "./metrics.ts";
 
 export type ServerParts = {
   readonly broker: Broker;
@@ -20,6 +22,7 @@ export type ServerParts = {
   readonly archive: FileArchive;
   readonly scheduler: Late<Scheduler>;
   readonly feed: EventFeed;
+  readonly metrics: Metrics;
   readonly tokens: Tokens;
   readonly status: () => Promise<object>;
   readonly reload: () => Promise<{ layout: string; projects: number; jobs: number }>;
@@ -42,7 +45,7 @@ export function viewsOf(parts: ServerParts): Views {
             ? { ok: true, problems: [] }
             : { ok: false, problems: ["the scheduler is starting"] },
         ),
-      metrics: () => metricsText(parts),
+      metrics: () => parts.metrics.text(parts),
     },
     events: parts.feed,
     raw: rawOf(parts),
@@ -79,12 +82,16 @@ function rawOf({ review, archive, broker }: ServerParts): RawHandlers {
   };
 }
 
-/** Ids of a change's builds, newest first. */
-export async function buildsOfChange(
-  scheduler: Late<Scheduler>,
-  change: number,
-): Promise<readonly string[]> {
-  if (!scheduler.there) return [];
-  const page = await scheduler.get().views.list({ change, limit: limits.pageItems });
-  return page.items.map(({ id }) => id);
+/** Ids of changes' builds, newest first. */
+export async function buildsOfChanges(
+  store: Store,
+  changes: readonly number[],
+): Promise<ReadonlyMap<number, string[]>> {
+  const ids = await store.newestIdsOfEach(
+    buildLife,
+    "a",
+    changes.map(String),
+    limits.buildsPerChange,
+  );
+  return new Map([...ids].map(([change, of]) => [Number(change), of]));
 }

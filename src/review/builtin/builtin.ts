@@ -9,7 +9,7 @@ import type { Random } from "../../base/random.ts";
 import type { Git } from "../../git/git-command.ts";
 import { openRepositories } from "../../git/repositories.ts";
 import { openGitServer } from "../../git/smart-http.ts";
-import type { ChangeView } from "../../model/change.ts";
+import type { ChangeSummary, ChangeView } from "../../model/change.ts";
 import type { Caller } from "../../model/identity.ts";
 import type { Store } from "../../store/store.ts";
 import type { ReviewPort } from "../review-port.ts";
@@ -31,7 +31,7 @@ import type { ListQuery, ViewParts } from "./views.ts";
 
 /** What the API shows and does with changes (api/views.ts, ChangeViews). */
 export type ChangeCalls = {
-  list(query: ListQuery): Promise<{ items: readonly ChangeView[]; next: string | null }>;
+  list(query: ListQuery): Promise<{ items: readonly ChangeSummary[]; next: string | null }>;
   get(number: number): Promise<ChangeView>;
   comment(number: number, message: string, by: Caller): Promise<ChangeView>;
   vote(
@@ -74,7 +74,7 @@ export type BuiltinOptions = {
   /** How people reach the server, without a slash at the end; known once it listens. */
   readonly url: () => string;
   readonly anonymousRead: "loopback" | "off";
-  readonly buildsOf: (change: number) => Promise<readonly string[]>;
+  readonly buildsOf: ViewParts["buildsOf"];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -8,7 +8,8 @@ import { isoTime } from "../../base/clock.ts";
 import { fail } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
 import { openTurns } from "../../git/turns.ts";
-import type { LifeKind, LifeRow, RowQuery, Store, Tx } from "../../store/store.ts";
+import type { RowQuery } from "../../store/row-queries.ts";
+import type { LifeKind, LifeRow, Store, Tx } from "../../store/store.ts";
 import { changeLife, changeLifeId, currentPatchset } from "./change.ts";
 import type { Change } from "./change.ts";
 import { reviewEventLife } from "./review-events.ts";
@@ -47,6 +48,10 @@ export type Changes = {
     branch: string,
     commit: string,
   ): Promise<{ change: Change; patchset: number } | undefined>;
+  /** Open changes of which these commits are patchsets, by `openKey`. */
+  openByCommits(
+    commits: readonly { readonly project: string; readonly branch: string; commit: string }[],
+  ): Promise<ReadonlyMap<string, { change: Change; patchset: number }>>;
   /** All open changes of a project. */
   open(project: string): Promise<Change[]>;
   rows(query: RowQuery): Promise<LifeRow<Change>[]>;
@@ -64,6 +69,11 @@ export type Changes = {
 };
 
 const COUNTER = "review/last-number";
+/** Of a commit on a change's branch. */
+export const openKey = (
+  { project, branch }: { readonly project: string; readonly branch: string },
+  commit: string,
+): string => `${project} ${branch} ${commit}`;
 const idFact = (project: string, branch: string, changeId: string): string =>
   `review/change-id ${project} ${branch} ${changeId}`;
 const commitFact = (project: string, branch: string, commit: string): string =>
@@ -114,6 +124,23 @@ export function openChanges(options: {
       const [number, patchset] = (fact ?? "").split("/").map(Number);
       const change = number ? await find(number) : undefined;
       return change && patchset ? { change, patchset } : undefined;
+    },
+    async openByCommits(commits) {
+      const names = commits.map((of) => commitFact(of.project, of.branch, of.commit));
+      const facts = await store.facts(names);
+      const places = [...facts.values()].map((fact) => fact.split("/").map(Number));
+      const ids = places.map(([number]) => changeLifeId(number!));
+      const rows = await store.rowsOf(changeLife, [...new Set(ids)]);
+      const changes = new Map(rows.map(({ body }) => [body.number, body]));
+      const found = new Map<string, { change: Change; patchset: number }>();
+      for (const [n, { commit }] of commits.entries()) {
+        const [number, patchset] = (facts.get(names[n]!) ?? "").split("/").map(Number);
+        const change = number ? changes.get(number) : undefined;
+        if (change?.status === "NEW" && patchset) {
+          found.set(openKey(change, commit), { change, patchset });
+        }
+      }
+      return found;
     },
     async open(project) {
       const rows = await everyRow(store, { a: project, b: "NEW" });

@@ -50,7 +50,7 @@ async function obstacle(
   if (patchset !== current) return `patchset ${patchset} is not the current one, ${current}`;
   const veto = change.votes.find((vote) => vote.value <= -2);
   if (veto) return `${veto.by} voted ${veto.label} ${veto.value}`;
-  const [need] = await needsOf(changes, change);
+  const [need] = (await needsOf(changes, [change]))(change);
   return need && `change ${need.change}, which it stands on, is not merged`;
 }
 

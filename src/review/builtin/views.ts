@@ -5,17 +5,18 @@
 import { fail } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import { changeRef, changeStatuses } from "../../model/change.ts";
-import type { ChangeView } from "../../model/change.ts";
+import type { ChangeSummary, ChangeView } from "../../model/change.ts";
 import type { ReviewChange } from "../review-port.ts";
 import { currentPatchset } from "./change.ts";
 import type { Change } from "./change.ts";
+import { openKey } from "./changes.ts";
 import type { Changes } from "./changes.ts";
 
 export type ViewParts = {
   readonly changes: Changes;
   readonly urlOf: (change: number) => string;
-  /** Ids of a change's builds, newest first. */
-  readonly buildsOf: (change: number) => Promise<readonly string[]>;
+  /** Ids of these changes' builds, newest first. */
+  readonly buildsOf: (changes: readonly number[]) => Promise<ReadonlyMap<number, string[]>>;
 };
 
 export type ListQuery = {
@@ -27,39 +28,52 @@ export type ListQuery = {
 };
 
 export async function viewOf(parts: ViewParts, change: Change): Promise<ChangeView> {
-  const { changes, urlOf, buildsOf } = parts;
-  const comments = await changes.comments(change.number, limits.commentsPerChange);
-  const needs = await needsOf(changes, change);
-  const current = currentPatchset(change);
+  const comments = await parts.changes.comments(change.number, limits.commentsPerChange);
+  const [summary] = await summariesOf(parts, [change]);
   return {
-    number: change.number,
-    project: change.project,
-    branch: change.branch,
-    changeId: change.changeId,
-    status: change.status,
-    patchset: current.number,
-    subject: current.subject,
-    owner: change.owner,
-    url: urlOf(change.number),
-    votes: change.votes.map(({ label, value, by }) => ({ label, value, by })),
+    ...summary!,
     comments: comments.map(({ at, by, text, patchset }) => ({ at, by, text, patchset })),
-    patchsets: change.patchsets.map(({ number, commit, uploader, createdAt }) => ({
-      number,
-      commit,
-      ref: changeRef(change.number, number),
-      uploader,
-      createdAt,
-    })),
-    dependsOn: needs.map((need) => need.change),
-    builds: [...(await buildsOf(change.number))],
   };
+}
+
+/** As lists show them. However many they are, three looks into the store. */
+async function summariesOf(
+  { changes, urlOf, buildsOf }: ViewParts,
+  of: readonly Change[],
+): Promise<ChangeSummary[]> {
+  const needs = await needsOf(changes, of);
+  const builds = await buildsOf(of.map(({ number }) => number));
+  return of.map((change) => {
+    const current = currentPatchset(change);
+    return {
+      number: change.number,
+      project: change.project,
+      branch: change.branch,
+      changeId: change.changeId,
+      status: change.status,
+      patchset: current.number,
+      subject: current.subject,
+      owner: change.owner,
+      url: urlOf(change.number),
+      votes: change.votes.map(({ label, value, by }) => ({ label, value, by })),
+      patchsets: change.patchsets.map(({ number, commit, uploader, createdAt }) => ({
+        number,
+        commit,
+        ref: changeRef(change.number, number),
+        uploader,
+        createdAt,
+      })),
+      dependsOn: needs(change).map((need) => need.change),
+      builds: builds.get(change.number) ?? [],
+    };
+  });
 }
 
 /** Newest first; the cursor is the last one's number. */
 export async function listChanges(
   parts: ViewParts,
   query: ListQuery,
-): Promise<{ items: ChangeView[]; next: string | null }> {
+): Promise<{ items: ChangeSummary[]; next: string | null }> {
   const { project, status, owner } = query;
   if (status !== undefined && !changeStatuses.some((known) => known === status)) {
     fail("bad-request", `a status is one of ${changeStatuses.join(", ")}`);
@@ -75,8 +89,10 @@ export async function listChanges(
       ...(owner === undefined ? {} : { c: owner }),
     },
   });
-  const items: ChangeView[] = [];
-  for (const row of rows.slice(0, limit)) items.push(await viewOf(parts, row.body));
+  const items = await summariesOf(
+    parts,
+    rows.slice(0, limit).map((row) => row.body),
+  );
   return { items, next: rows.length > limit ? String(items.at(-1)!.number) : null };
 }
 
@@ -108,22 +124,27 @@ export async function reviewChangeOf(
       subject,
       parents,
     })),
-    needs: await needsOf(parts.changes, change),
+    needs: (await needsOf(parts.changes, [change]))(change),
   };
 }
 
-/** D-1: open changes that the current commit has as parents, in exactly that patchset. */
+/** D-1: open changes that a current commit has as parents, in exactly that patchset. */
 export async function needsOf(
   changes: Changes,
-  change: Change,
-): Promise<{ change: number; patchset: number }[]> {
-  const needs: { change: number; patchset: number }[] = [];
-  for (const parent of currentPatchset(change).parents) {
-    const found = await changes.byCommit(change.project, change.branch, parent);
-    if (found?.change.status !== "NEW") continue;
-    needs.push({ change: found.change.number, patchset: found.patchset });
-  }
-  return needs;
+  of: readonly Change[],
+): Promise<(change: Change) => { change: number; patchset: number }[]> {
+  const parents = of.flatMap((change) =>
+    currentPatchset(change).parents.map((commit) => {
+      const { project, branch } = change;
+      return { project, branch, commit };
+    }),
+  );
+  const open = await changes.openByCommits(parents);
+  return (change) =>
+    currentPatchset(change).parents.flatMap((commit) => {
+      const found = open.get(openKey(change, commit));
+      return found ? [{ change: found.change.number, patchset: found.patchset }] : [];
+    });
 }
 
 /** Numbers of open changes whose current commit has a patchset of this change as a parent. */
