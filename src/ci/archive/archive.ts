@@ -171,10 +171,8 @@ export function openFileArchive(options: ArchiveOptions) {
   ): Promise<Put> {
     const live = present(lives.get(build.id), `console of build ${build.id}`);
     const path = pathOf(build, `logs/machines/${name}.tar.gz`);
-    const limitBytes = Math.max(
-      0,
-      Math.min(machineBytes, roomFor(live.collected, buildBytes).bytes),
-    );
+    const room = roomFor(live.collected, buildBytes).bytes;
+    const limitBytes = Math.min(machineBytes, room);
     const got = await store.put(path, abortable(stream, signal), { limitBytes, signal });
     if (got.bytes === 0) await store.remove(path);
     live.collected.machines[name] = got;
