@@ -254,6 +254,17 @@ test("L-2 a machine's tarball is cut at its limit, and all of a build's at their
   });
 });
 
+test("what was collected, and what is missing, is known to a server's next life", async () => {
+  const tar = Buffer.alloc(1_024);
+  await archive.logs(build, Readable.from([tar]), signal);
+  await archive.leftOut(build, ["left out: lastlog: 2147483648 bytes"]);
+  await archive[Symbol.asyncDispose]();
+  archive = open();
+  await archive.begin(build);
+  await archive.finish(build, ended, signal);
+  expect(await read("index.html")).toContain("<li>left out: lastlog: 2147483648 bytes</li>");
+});
+
 test("section 9 a machine that never stops, or never speaks, ends with the signal", async () => {
   for (const source of [endless(), new Readable({ read: () => undefined })]) {
     const stop = new AbortController();

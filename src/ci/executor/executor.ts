@@ -43,7 +43,7 @@ export type ExecutorSink = {
   put(facts: Facts, path: string, content: string): Promise<void>;
   logs(facts: Facts, stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
   /** What the node did not send of logs/, in its words. */
-  leftOut(facts: Facts, names: readonly string[]): void;
+  leftOut(facts: Facts, names: readonly string[]): Promise<void>;
   machine(
     facts: Facts,
     name: string,
