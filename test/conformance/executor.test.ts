@@ -255,7 +255,7 @@ test("X-3a an ssh that is killed is unreachable, not the job's fault", async () 
 test("Q-5 an abort ends the command; cleanup still runs", async () => {
   const stop = new AbortController();
   const job = await prepared({
-    run: ['touch "$WORKSPACE/begun"; sleep 987'],
+    run: ['touch "$WORKSPACE/begun"; sleep 986'],
     cleanupRun: ["echo cleaned"],
   });
   const running = executor.run(job, stop.signal);
@@ -269,7 +269,7 @@ test("Q-5 an abort ends the command; cleanup still runs", async () => {
   await executor.collect(job, outcome, signal);
   expect(await consoleOf(job)).toContain("| cleaned");
   // on the node too: an ssh that has ended is not the command's end
-  const left = async () => (await onNode("ps ax -o args | grep -c '^sleep 98[7]' || true")).trim();
+  const left = async () => (await onNode("ps ax -o args | grep -c '^sleep 98[6]' || true")).trim();
   await until(async () => (await left()) === "0", { timeoutMs: 10_000, what: "the command's end" });
 });
 

@@ -297,9 +297,9 @@ export function memoryViews(directory: string): Memory {
       list: () => Promise.resolve({ items: [build], next: null }),
       get: (id) => one(id, ids.build, build),
       timeline: () => Promise.resolve([{ at, step: "pushed", atMs: 0, durationMs: 5 }]),
-      async *console(_id, after, signal) {
+      async *console(_id, after, signal, follow) {
         for (let seq = after + 1; seq <= 3; seq++) yield { seq, line: `${at} line ${seq}` };
-        yield* quiet(signal);
+        if (follow) yield* quiet(signal);
       },
       cancel: (id) => one(id, ids.build, build),
       files: () => Promise.resolve([{ path: "console.log", bytes: 12 }]),

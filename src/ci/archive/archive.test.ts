@@ -15,6 +15,7 @@ import { openFileStore } from "./file-store.ts";
 let directory: string;
 let archive: FileArchive;
 const signal = new AbortController().signal;
+const RUNNING = "eeeeeeee-1111-4222-8333-444444444444";
 const LEASE = "cccccccc-1111-4222-8333-444444444444";
 const build: ArchivedBuild = {
   id: "aaaaaaaa-1111-4222-8333-444444444444",
@@ -175,17 +176,21 @@ test("the sweep keeps days: what is older goes, with the folders that are empty 
 });
 
 test("the sweep keeps the size: the oldest go until the rest fits, a build that runs stays", async () => {
-  archive = open({ maxBytes: 250_000 });
-  await archive.begin(build); // runs, and is the oldest
+  let nowMs = Date.now() - 31 * 86_400_000;
+  archive = open({ maxBytes: 250_000, clock: { ...systemClock, wallMs: () => nowMs } });
+  await archive.begin({ ...build, id: RUNNING, logsPath: "r/1" }); // runs, too old by its days
+  nowMs = Date.now();
   const builds = [];
   for (const number of [1, 2, 3]) {
     builds.push(await archived(number, { "logs/big": "x".repeat(100_000) }));
   }
   const { freedBytes, removed } = await archive.sweep(signal);
+  expect(await readdir(join(directory, ".builds"))).toContain(`${RUNNING}.json`);
   expect([removed, Math.round(freedBytes / 10_000)]).toEqual([1, 10]);
   expect(await Promise.all(builds.map(there))).toEqual([false, true, true]);
-  archive.say(build.id, "still runs");
-  expect(await lines()).toContain("still runs");
+  const running = { ...build, id: RUNNING, logsPath: "r/1" };
+  await archive.put(running, "manifest.json", "{}");
+  await archive.finish(running, ended, signal);
 });
 
 test("a sweep ends with its signal, and goes on where it was", async () => {
@@ -199,11 +204,13 @@ test("a sweep ends with its signal, and goes on where it was", async () => {
 // ---- a disk that is full
 
 /** A store whose writes fail while `full` is set; all else is the real one. */
-function fillable(): { store: ArchiveStore; full: { now: boolean } } {
-  const full = { now: false };
+function fillable(): { store: ArchiveStore; full: { now: boolean; path: string } } {
+  const full = { now: false, path: "nothing" };
   const store = openFileStore(directory);
   const put: ArchiveStore["put"] = (path, source, how) =>
-    full.now ? Promise.reject(new RackyardError("no-space", "full")) : store.put(path, source, how);
+    full.now || path.endsWith(full.path)
+      ? Promise.reject(new RackyardError("no-space", "full"))
+      : store.put(path, source, how);
   return { full, store: { ...store, put } };
 }
 
@@ -217,6 +224,9 @@ test("section 1 a full archive disk: begin and put go on, finish says so until t
   expect(troubles.list()).toMatchObject([{ what: "writing the archive" }]);
   await expect(archive.finish(one, ended, signal)).rejects.toMatchObject({ code: "no-space" });
   full.now = false;
+  full.path = "index.html"; // once more, when most is done
+  await expect(archive.finish(one, ended, signal)).rejects.toMatchObject({ code: "no-space" });
+  full.path = "nothing";
   await archive.finish(one, ended, signal);
   expect(troubles.list()).toEqual([]);
   expect((await archive.files(one)).map(({ path }) => path)).toContain("manifest.json");
@@ -242,6 +252,17 @@ test("L-2 a machine's tarball is cut at its limit, and all of a build's at their
   expect(JSON.parse(await read("collected.json"))).toMatchObject({
     machines: { n0: { bytes: 1_000, whole: false, why: "cut at 1000 bytes" } },
   });
+});
+
+test("what was collected, and what is missing, is known to a server's next life", async () => {
+  const tar = Buffer.alloc(1_024);
+  await archive.logs(build, Readable.from([tar]), signal);
+  await archive.leftOut(build, ["left out: lastlog: 2147483648 bytes"]);
+  await archive[Symbol.asyncDispose]();
+  archive = open();
+  await archive.begin(build);
+  await archive.finish(build, ended, signal);
+  expect(await read("index.html")).toContain("<li>left out: lastlog: 2147483648 bytes</li>");
 });
 
 test("section 9 a machine that never stops, or never speaks, ends with the signal", async () => {

@@ -17,7 +17,7 @@ import type { Troubles } from "../../base/troubles.ts";
 import { until } from "../../base/wait.ts";
 import type { Evidence } from "../../model/build.ts";
 import type { ArchiveStore, Put } from "./archive-store.ts";
-import { COLLECTED, missingOf, roomFor } from "./collected.ts";
+import { COLLECTED, missingOf, readCollected, roomFor } from "./collected.ts";
 import type { Collected } from "./collected.ts";
 import { chooseRemovals, putRecord, readRecords, removeBuild } from "./build-records.ts";
 import type { ArchivedRecord } from "./build-records.ts";
@@ -113,6 +113,8 @@ export function openFileArchive(options: ArchiveOptions) {
   async function begin(build: ArchivedBuild): Promise<void> {
     if (lives.has(build.id)) return;
     const folder = consoleFolder(build.id);
+    const collected = await readCollected(store, pathOf(build, COLLECTED));
+    if (lives.has(build.id)) return;
     const live: Live = {
       logsPath: build.logsPath,
       console: openConsole({
@@ -123,7 +125,7 @@ export function openFileArchive(options: ArchiveOptions) {
       }),
       beganMs: clock.wallMs(),
       unwritten: new Map(),
-      collected: { logs: null, machines: {} },
+      collected,
       resultSaid: false,
     };
     lives.set(build.id, live);
@@ -146,20 +148,23 @@ export function openFileArchive(options: ArchiveOptions) {
     const bounds = roomFor(live.collected, buildBytes);
     try {
       const source = abortable(stream, signal);
-      live.collected.logs = await collectTar(source, store, pathOf(build, "logs"), bounds, signal);
+      const taken = await collectTar(source, store, pathOf(build, "logs"), bounds, signal);
+      live.collected.logs = taken;
+      return taken;
     } catch (error) {
       const cut = describeError(error);
       live.collected.logs = { files: 0, bytes: 0, left: [], leftMore: 0, cut };
       throw error;
     }
-    return live.collected.logs;
   }
 
   /** What the node did not send, in its words. */
-  function leftOut(build: ArchivedBuild, names: readonly string[]): void {
+  async function leftOut(build: ArchivedBuild, names: readonly string[]): Promise<void> {
     const collected = lives.get(build.id)?.collected;
     if (!collected?.logs) return;
     collected.logs = { ...collected.logs, left: [...names, ...collected.logs.left] };
+    // for a server's next life: it is the last that is collected
+    await keep(build, COLLECTED, `${JSON.stringify(collected, null, 2)}\n`);
   }
 
   /** One machine's tarball, as it streams; `whole` false where it was cut at the limit. */
@@ -171,10 +176,8 @@ export function openFileArchive(options: ArchiveOptions) {
   ): Promise<Put> {
     const live = present(lives.get(build.id), `console of build ${build.id}`);
     const path = pathOf(build, `logs/machines/${name}.tar.gz`);
-    const limitBytes = Math.max(
-      0,
-      Math.min(machineBytes, roomFor(live.collected, buildBytes).bytes),
-    );
+    const room = roomFor(live.collected, buildBytes).bytes;
+    const limitBytes = Math.min(machineBytes, room);
     const got = await store.put(path, abortable(stream, signal), { limitBytes, signal });
     if (got.bytes === 0) await store.remove(path);
     live.collected.machines[name] = got;

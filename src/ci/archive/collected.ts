@@ -1,18 +1,49 @@
 /**
  * What was taken from a build's node and machines, and what is missing: kept as `collected.json`,
- * told on the index page. Pure.
+ * told on the index page.
  */
+import { z } from "zod";
 import { limits } from "../../base/limits.ts";
-import type { Put } from "./archive-store.ts";
-import type { CollectedLogs } from "./collector.ts";
+import type { ArchiveStore } from "./archive-store.ts";
 
-export type Collected = {
-  logs: CollectedLogs | null;
+const collectedSchema = z.object({
+  logs: z
+    .object({
+      files: z.int(),
+      bytes: z.number(),
+      left: z.array(z.string()).readonly(),
+      leftMore: z.int(),
+      cut: z.string().nullable(),
+    })
+    .nullable(),
   /** `why`: what is missing of it. */
-  machines: Record<string, Put & { why?: string }>;
-};
+  machines: z.record(
+    z.string(),
+    z.object({ bytes: z.number(), whole: z.boolean(), why: z.string().optional() }),
+  ),
+});
+export type Collected = z.output<typeof collectedSchema>;
 
 export const COLLECTED = "collected.json";
+
+/** What an earlier life of the server took of it; nothing where there is no whole word of that. */
+export async function readCollected(store: ArchiveStore, path: string): Promise<Collected> {
+  const none: Collected = { logs: null, machines: {} };
+  const file = await store.get(path);
+  if (!file || file.bytes > limits.requestBytes) return none;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of file.read()) chunks.push(chunk as Uint8Array);
+  const parsed = collectedSchema.safeParse(jsonOf(Buffer.concat(chunks).toString("utf8")));
+  return parsed.success ? parsed.data : none;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
 
 /** What may still be taken of this build. */
 export function roomFor(

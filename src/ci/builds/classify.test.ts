@@ -12,6 +12,7 @@ const exit = (phase: "pre" | "run" | "post", exitCode: number): StepOutcome => (
 const timeout = (phase: "pre" | "run" | "post"): StepOutcome => ({ kind: "timed-out", phase });
 const gone: StepOutcome = { kind: "unreachable", detail: "connection lost" };
 const full: StepOutcome = { kind: "disk-full", detail: "0 MiB free" };
+const own = { kind: "no-workspace", own: true, detail: "error: File name too long" } as const;
 const interrupted = [{ at: "2026-01-01T00:00:00Z", code: "agent-restarted", text: "agent anew" }];
 
 const good: Ending = {
@@ -41,6 +42,18 @@ const rows: [string, Partial<Ending>, string, boolean][] = [
     false,
   ],
   ["F-0 the executor was cut off", { run: { kind: "aborted" } }, "RETRY", false],
+  [
+    "F-0 what the change holds cannot be checked out",
+    { prepare: own, run: null },
+    "FAILURE",
+    false,
+  ],
+  [
+    "F-0 the workspace could not be fetched",
+    { prepare: { ...own, own: false }, run: null },
+    "RETRY",
+    false,
+  ],
   ["F-0 setup failed", { prepare: exit("pre", 1), run: null }, "RETRY", false],
   ["F-0 post phase failed after success", { collect: exit("post", 2) }, "POST_FAILURE", false],
   ["F-0 post phase timed out after success", { collect: timeout("post") }, "POST_FAILURE", false],

@@ -20,7 +20,7 @@ export type CollectSink = {
   say(text: string): void;
   logs(stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
   /** What the node did not send of logs/, in its words. */
-  leftOut(names: readonly string[]): void;
+  leftOut(names: readonly string[]): Promise<void>;
   machine(
     name: string,
     stream: Readable,
@@ -80,7 +80,7 @@ async function collectLogs(
     const said = stderr.split("\n").filter((line) => line.trim() !== "");
     const named = said.slice(0, limits.collectNamed + 1);
     for (const line of named) sink.say(`logs/: ${line}`);
-    sink.leftOut(named);
+    await sink.leftOut(named);
     for (const left of report.left) sink.say(`left out of logs/: ${left}`);
     if (report.leftMore > 0) sink.say(`left out of logs/: ${report.leftMore} more`);
     // tar: 1 is a file that changed while it was read

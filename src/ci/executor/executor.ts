@@ -11,6 +11,7 @@ import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
 import { untilDone } from "../../base/retry.ts";
 import type { Troubles } from "../../base/troubles.ts";
+import { within } from "../../base/wait.ts";
 import type { Executor, ExecutorJob, StepOutcome } from "../builds/build-ports.ts";
 import { collectFiles } from "./collect.ts";
 import type { CollectedLogs } from "./collect.ts";
@@ -42,7 +43,7 @@ export type ExecutorSink = {
   put(facts: Facts, path: string, content: string): Promise<void>;
   logs(facts: Facts, stream: Readable, signal: AbortSignal): Promise<CollectedLogs>;
   /** What the node did not send of logs/, in its words. */
-  leftOut(facts: Facts, names: readonly string[]): void;
+  leftOut(facts: Facts, names: readonly string[]): Promise<void>;
   machine(
     facts: Facts,
     name: string,
@@ -272,9 +273,11 @@ async function runCommand(
     options.sink.say(facts.id, `${phase}: timed out, ended`);
   }
   if (ended.kind === "timed-out" || ended.kind === "aborted") {
-    // of an aborted build it is tried all the same, for a moment
-    if (ended.kind === "aborted") await endPhase(connection, limits.endAbortedMs);
-    else await endPhase(connection, limits.commandMs, signal);
+    const ending = endPhase(connection, ended.kind === "aborted" ? undefined : signal);
+    // an aborted step ends at once; its command is ended beside what follows
+    if (ended.kind === "aborted") {
+      await within(limits.endAbortedMs, "ending the command", ending).catch(() => undefined);
+    } else await ending;
     return outcomeOf(ended, phase);
   }
   if (ended.kind === "unreachable") return ended;
@@ -288,12 +291,11 @@ async function runCommand(
 
 async function endPhase(
   connection: NodeConnection,
-  timeoutMs: number,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<void> {
   await connection.script((nonce) => withStatus(endPhaseScript, nonce), {
     onLine: () => undefined,
-    timeoutMs,
+    timeoutMs: limits.commandMs,
     signal,
   });
 }
