@@ -8,8 +8,9 @@ import type { Host, Lease, Policy } from "./ledger-state.ts";
 /** Until when this holder is believed to be there without another sign. */
 export function aliveUntilMs(policy: Policy, lease: Lease): number {
   const { seenMs, streams, streamLostMs } = lease.alive;
-  if (streams > 0) return Infinity;
   const waits = lease.state.kind === "waiting" || lease.state.kind === "preparing";
+  // L14: a stopped or cut-off holder keeps its socket; once it has the rack, only calls count
+  if (waits && streams > 0) return Infinity;
   if (waits && streamLostMs !== null) return streamLostMs + policy.streamLossMs;
   return seenMs + policy.holderTtlMs;
 }

@@ -196,32 +196,32 @@ test("L11 a closed stream ends a waiter after 2 s, a call in between makes it a 
   expect(world.state("poller")).toMatchObject({ kind: "waiting" });
 });
 
-test("L14 an active lease without renewals ends as holder-lost; an open stream is a sign of life", () => {
+test("L14 only calls keep an active lease: an open stream alone is no sign of life", () => {
   const world = openWorld();
-  world.host("here", 2);
-  world.ask("mute");
-  world.ask("streaming");
-  world.prepared("mute");
-  world.prepared("streaming");
-  world.happen({ kind: "stream-opened", id: "streaming" });
+  world.host("here", 3);
+  for (const id of ["mute", "stopped", "well"]) {
+    world.ask(id);
+    world.prepared(id);
+    if (id !== "mute") world.happen({ kind: "stream-opened", id });
+  }
   world.silence(29_999);
   expect(world.state("mute")).toMatchObject({ kind: "active" });
+  world.happen({ kind: "renew", id: "well" });
   world.happen({ kind: "heard", hostId: "id-here", vitals: null });
   world.silence(1);
-  expect(world.state("mute")).toMatchObject({ kind: "ending", reason: "holder-lost" });
-  expect(world.state("streaming")).toMatchObject({ kind: "active" });
+  for (const id of ["mute", "stopped"]) {
+    expect(world.state(id)).toMatchObject({ kind: "ending", reason: "holder-lost" });
+  }
+  expect(world.state("well")).toMatchObject({ kind: "active" });
 });
 
-test("case silent-cap: a lease beyond the policy is refused, and told the limit", () => {
+test("a wait that ends with its unanswered offer is over in the same sweep", () => {
   const world = openWorld();
   world.host("here", 1);
-  expect(world.ask("long", { durationSeconds: 601 })).toMatchObject({
-    code: "bad-request",
-    detail: "no lease lasts longer than 600 s (leases.maxDurationSeconds), asked for are 601 s",
-    faults: [{ pointer: "/durationSeconds" }],
-  });
-  world.ask("right", { durationSeconds: 600 });
-  expect([...world.ledger.leases.keys()]).toEqual(["right"]);
+  world.ask("hasty", { waitSeconds: 10 });
+  expect(world.state("hasty")).toMatchObject({ kind: "preparing" });
+  world.silence(15_000);
+  expect(world.state("hasty")).toBeUndefined();
 });
 
 test("L14 after we ourselves were stopped nobody's silence counts", () => {
@@ -380,13 +380,17 @@ test("lease.md §6 a silent host is suspect after 30 s, lost after the grace; th
   world.host("here", 1);
   world.ask("held");
   world.prepared("held");
-  world.happen({ kind: "stream-opened", id: "held" });
-  world.silence(30_000);
+  const renew = () => world.happen({ kind: "renew", id: "held" });
+  world.silence(20_000);
+  renew();
+  world.silence(10_000);
   expect(world.ledger.hosts.get("id-here")!.state).toBe("suspect");
   expect(world.ledger.leases.get("held")!.interruptions).toMatchObject([{ code: "host-silent" }]);
   expect(world.ask("next")).toBeNull();
   expect(world.why("next")[0]).toBe("host-suspect");
-  world.silence(30_000);
+  world.silence(15_000);
+  renew();
+  world.silence(15_000);
   expect(world.state("held")).toBeUndefined();
   expect(world.ledger.testenvs.get("here:1")!.life).toEqual({
     kind: "offline",
