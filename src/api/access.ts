@@ -26,6 +26,8 @@ export type Identity = {
   /** Absent: nobody, who may not even read. */
   readonly caller: Caller | undefined;
   readonly leaseToken: string | undefined;
+  /** `ry_…`, that the caller stands for. */
+  readonly token?: string;
 };
 
 const local: Caller = { name: "admin", role: "admin", groups: [] };
@@ -41,10 +43,10 @@ export async function identify(
 ): Promise<Identity> {
   const header = request.headers.authorization;
   if (header === undefined) {
-    const caller = door.socket
-      ? local
-      : ((await fromCookie(request, door)) ?? (mayRead(request, door) ? anonymous : undefined));
-    return { caller, leaseToken: undefined };
+    if (door.socket) return { caller: local, leaseToken: undefined };
+    const known = await fromCookie(request, door);
+    if (known) return known;
+    return { caller: mayRead(request, door) ? anonymous : undefined, leaseToken: undefined };
   }
   const token = tokenOf(header, basic);
   if (token.secret.startsWith("ryl_")) {
@@ -55,7 +57,7 @@ export async function identify(
   if (!caller || (token.user !== undefined && token.user !== caller.name)) {
     fail("bad-token", "this token is not known here, or has expired", { remedy: howToGet });
   }
-  return { caller, leaseToken: undefined };
+  return { caller, leaseToken: undefined, token: token.secret };
 }
 
 /** Set by `POST /v1/session`; holds a token. */
@@ -66,15 +68,17 @@ export const sessionCookie = "rackyard_session";
  * browser and not by the person, so nothing that changes anything may rest on it. A cookie whose
  * token is dead counts as none: the browser keeps it, and nobody could say so to it.
  */
-async function fromCookie(request: IncomingMessage, door: Door): Promise<Caller | undefined> {
+async function fromCookie(request: IncomingMessage, door: Door): Promise<Identity | undefined> {
   if (request.method !== "GET" && request.method !== "HEAD") return undefined;
   const path = request.url ?? "/";
   if (path.startsWith("/git/")) return undefined;
   const found = /(?:^|;) *rackyard_session=(ry_[\w-]{1,200})(?:;|$)/.exec(
     request.headers.cookie ?? "",
   );
-  const caller = found ? await door.authenticate(found[1]!) : undefined;
-  return caller && { ...caller, role: "reader" };
+  const token = found?.[1];
+  const caller = token === undefined ? undefined : await door.authenticate(token);
+  if (!caller || token === undefined) return undefined;
+  return { caller: { ...caller, role: "reader" }, leaseToken: undefined, token };
 }
 
 const howToGet = "ask an admin for one: rackyard token create NAME";

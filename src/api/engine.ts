@@ -13,11 +13,12 @@ import { sha256Hex } from "../base/ids.ts";
 import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { authorize, identify } from "./access.ts";
-import type { Door } from "./access.ts";
+import type { Door, Identity } from "./access.ts";
 import { onceWith } from "./idempotency.ts";
 import type { AnswerStore, Once } from "./idempotency.ts";
 import { faultsOf, problemHeaders, problemOf } from "./problem.ts";
 import { anonymous } from "./route.ts";
+import type { Share, Shares, TokenWatch } from "./shares.ts";
 import type { Call, Route } from "./route.ts";
 
 export type NodeEnv = {
@@ -28,6 +29,8 @@ type AnyCall = Call<unknown, unknown, unknown>;
 export type EngineOptions = {
   readonly answers: AnswerStore;
   readonly log: Log;
+  readonly shares: Shares;
+  readonly tokens: TokenWatch;
   /** Aborted when the server stops: long polls and streams end. */
   readonly stopping: AbortSignal;
 };
@@ -82,11 +85,15 @@ async function serve(
   options: EngineOptions,
 ): Promise<Response> {
   const request = c.env.incoming;
-  const who = await identify(request, c.env.door);
-  authorize(route.access, who, c.env.door);
-  const text = route.body ? await readBody(request) : "";
   const gone = new AbortController();
   c.env.outgoing.once("close", () => gone.abort(new DOMException("caller gone", "AbortError")));
+  const who = await identify(request, c.env.door);
+  authorize(route.access, who, c.env.door);
+  if (!c.env.door.socket) options.shares.enter(shareOf(who, request), gone.signal);
+  const over = new AbortController();
+  const endOver = (): void => over.abort(new DOMException("its token is dead", "AbortError"));
+  if (who.token !== undefined) options.tokens.follow(who.token, gone.signal, endOver);
+  const text = route.body ? await readBody(request) : "";
   const call: AnyCall = {
     params: check("path", route.params, c.req.param()),
     query: check("query", route.query, queryOf(c)),
@@ -95,7 +102,7 @@ async function serve(
     leaseToken: who.leaseToken,
     accepts: (type) => (c.req.header("accept") ?? "").includes(type),
     header: (name) => c.req.header(name),
-    signal: AbortSignal.any([gone.signal, options.stopping]),
+    signal: AbortSignal.any([gone.signal, over.signal, options.stopping]),
     request,
   };
   await compareIfMatch(route, call);
@@ -123,6 +130,13 @@ async function serve(
 
 function locationOf(route: Route, made: unknown): Record<string, string> {
   return route.location ? { location: route.location(made as never) } : {};
+}
+
+/** Who asks, for the count of calls under way. */
+function shareOf({ token, leaseToken }: Identity, request: IncomingMessage): Share {
+  if (token !== undefined) return { key: sha256Hex(token), most: limits.callsPerToken };
+  if (leaseToken !== undefined) return { key: sha256Hex(leaseToken), most: limits.callsPerLease };
+  return { key: request.socket.remoteAddress ?? "", most: limits.callsPerSource };
 }
 
 /** The answer as it is; one that its own schema does not know is our mistake, and logged. */

@@ -30,6 +30,7 @@ import { problemHeaders, problemOf } from "./problem.ts";
 import { sessionRoutes } from "./session-routes.ts";
 import { anonymous } from "./route.ts";
 import type { Route } from "./route.ts";
+import { limitConnections, openShares, openTokenWatch } from "./shares.ts";
 import type { Views } from "./views.ts";
 
 export type ApiOptions = {
@@ -80,6 +81,11 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const app = engineOf(routes, {
     answers: options.answers,
     log: options.log,
+    shares: openShares(),
+    tokens: openTokenWatch(
+      async (token) => (await options.views.admin.authenticate(token)) !== undefined,
+      stopping.signal,
+    ),
     stopping: stopping.signal,
   });
   await addPages(app);
@@ -132,11 +138,18 @@ function serverOf(app: Hono<NodeEnv>, door: Door, options: ApiOptions): Server {
     (request, env) => app.fetch(request, { ...(env as NodeEnv["Bindings"]), door }),
     { overrideGlobalObjects: false },
   );
-  const server = createServer((request, response) => {
+  // a push may take as long as git's transfers do; only its headers may not
+  const patience = {
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.gitTransferMs,
+    connectionsCheckingInterval: limits.headersMs / 5,
+  };
+  const server = createServer(patience, (request, response) => {
     const answer = dispatch(request, response, door, options, json);
     answer.catch((error: unknown) => answerProblem(request, response, error, options.log));
   });
   server.on("upgrade", (request, socket, head) => upgrade(request, socket, head, door, options));
+  if (!door.socket) limitConnections(server);
   server.on("clientError", (_error, socket) => {
     if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
     else socket.destroy();

@@ -48,6 +48,16 @@ export const limits = {
   requestBytes: 1024 * 1024,
   /** Client calls without a long poll. */
   requestMs: 30_000,
+  /** Connections of one address; a proxy brings all of its people through one. */
+  connectionsPerSource: 4_000,
+  /** Calls and streams under way at once: without a token from one address, … */
+  callsPerSource: 200,
+  /** … with one token: a program that follows all its leases, … */
+  callsPerToken: 1_000,
+  /** … and with a lease's own: its holder's stream, its renewals, its data, and a retry of each. */
+  callsPerLease: 16,
+  /** A token with open streams is looked up again so often: then they end with it. */
+  tokenLookMs: 2_000,
   /** Items a page of a list may hold, and by default does. */
   pageItems: 500,
   pageItemsDefault: 100,
