@@ -8,6 +8,7 @@ import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { retry } from "../base/retry.ts";
 import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import type { CellAccounts } from "./accounts.ts";
 import type { Cell } from "./cell.ts";
 import { cellPlaces } from "./cell-paths.ts";
 import { dnsmasq, libvirtd, ovsdbServer, ovsVswitchd } from "./daemon-specs.ts";
@@ -41,11 +42,12 @@ export function openKeeper(
     readonly daemons: Supervision;
     readonly ovs: OpenVswitch;
     readonly portRules: KeptPortRules;
+    readonly accounts: CellAccounts;
     readonly log: Log;
   },
 ): HostKeeper {
   const { cell } = host;
-  const { daemons, ovs, portRules, log } = parts;
+  const { daemons, ovs, portRules, accounts, log } = parts;
   const places = cellPlaces(cell.state);
   const specs = [
     ovsdbServer(places),
@@ -59,14 +61,14 @@ export function openKeeper(
   async function facts(): Promise<HostFacts> {
     const states = await Promise.all(specs.map((spec) => daemons.running(spec)));
     const deadDaemons = specs.filter((_spec, index) => !states[index]).map(({ name }) => name);
-    const packetFilter = await packetFilterHolds();
+    const own = { packetFilter: await packetFilterHolds(), etc: await accounts.hold() };
     if (deadDaemons.some((name) => name.startsWith("ovs"))) {
       const unseen = { bridge: false, address: false, wayOut: false, flows: "differ" } as const;
-      return { ...unseen, deadDaemons, packetFilter };
+      return { ...unseen, ...own, deadDaemons };
     }
     const shared = await sharedBridgeFacts(cell, ovs);
     const differ = !shared.bridge || (await portRules.differ());
-    return { ...shared, deadDaemons, packetFilter, flows: differ ? "differ" : "as planned" };
+    return { ...shared, ...own, deadDaemons, flows: differ ? "differ" : "as planned" };
   }
 
   async function makeTestNetwork(): Promise<void> {
@@ -83,6 +85,7 @@ export function openKeeper(
   }
 
   const performers: Record<HostAction, (action: PlannedAction) => Promise<void>> = {
+    "mend-etc": () => accounts.mend(),
     "start-daemon": startDaemon,
     "apply-packet-filter": applyPacketFilter,
     "make-test-network": makeTestNetwork,

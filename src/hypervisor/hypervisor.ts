@@ -8,7 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { Log } from "../base/log.ts";
 import { openVirsh } from "../libvirt/virsh-pool.ts";
 import { openOpenVswitch } from "../openvswitch/ovs-vsctl.ts";
-import { setCellAccounts } from "./accounts.ts";
+import { openAccounts } from "./accounts.ts";
 import { openBridges } from "./network/bridges.ts";
 import { insideCell } from "./cell.ts";
 import type { Cell } from "./cell.ts";
@@ -16,7 +16,7 @@ import { INNER_LINK, ownMac } from "./cell-network.ts";
 import { cellPlaces } from "./cell-paths.ts";
 import { LIBVIRT_URI, SWITCH_DATABASE } from "./daemon-specs.ts";
 import { openDaemons } from "./daemons.ts";
-import { disks } from "./disks.ts";
+import { openDisks } from "./disks.ts";
 import { openDomains } from "./domains.ts";
 import { openKeeper } from "./host-keeper.ts";
 import type { Hypervisor } from "./hypervisor-port.ts";
@@ -68,9 +68,11 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
     uri: LIBVIRT_URI,
     flavour: accelerator,
     hostId,
+    state: cell.state,
     onStarted: () => portRules.refresh(),
   });
-  const keeper = openKeeper(options, { daemons, ovs, portRules, log });
+  const accounts = openAccounts();
+  const keeper = openKeeper(options, { daemons, ovs, portRules, accounts, log });
   if (!options.readOnly) await keeper.bringUp();
 
   return {
@@ -79,9 +81,9 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
     libvirtUri: cell.libvirtUri,
     netns: cell.netns,
     daemons,
-    setAccounts: (group, accounts) => setCellAccounts(places, group, accounts),
+    setAccounts: (group, wanted) => accounts.set(group, wanted),
     domains,
-    disks,
+    disks: openDisks(cell.state),
     bridges: openBridges(ovs, { id: hostId, mtu: cell.mtu }),
     portRules,
     testNetwork: openTestNetwork(cell, places, daemons),

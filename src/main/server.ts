@@ -4,7 +4,7 @@
  * executor, archive, scheduler, API. What each part does is the part's.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, rm } from "node:fs/promises";
+import { chmod, mkdir, rm } from "node:fs/promises";
 import { AssertionError } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { describeError, isRackyardError } from "../base/errors.ts";
@@ -135,7 +135,9 @@ async function makePlaces(places: Places): Promise<void> {
     await mkdir(path, { recursive: true });
   }
   await mkdir(places.keys, { recursive: true, mode: 0o700 });
-  await mkdir(places.sockets, { recursive: true, mode: 0o755 });
+  await mkdir(places.sockets, { recursive: true });
+  // Where they had to move out of the state directory, they are as closed as that one.
+  await chmod(places.sockets, 0o700);
 }
 
 /** 32 random bytes of our own, made at the first start. */

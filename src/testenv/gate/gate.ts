@@ -264,7 +264,8 @@ async function installProgram(binFolder: string): Promise<void> {
   const program = await readFile(new URL("../gate-program.ts", import.meta.url));
   await writeFileAtomic(join(binFolder, "te-shell.mts"), program, 0o755);
   for (const path of [gateFolder, bin, keys, sockets, home]) {
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    await mkdir(path, { recursive: true });
+    await chmod(path, 0o755); // the umask does not decide
   }
   const mounts = await readFile("/proc/self/mountinfo", "utf8");
   if (!mounts.includes(` ${bin} `)) await run("mount", ["-n", "--bind", binFolder, bin]);
