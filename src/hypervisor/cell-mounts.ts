@@ -12,7 +12,7 @@ import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { insideRun, MACHINE_RUN } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
-import { openAccounts } from "./accounts.ts";
+import { openAccounts } from "./etc/accounts.ts";
 import { guestFolders, guestMount } from "./guest-files.ts";
 import { executableOf, netnsInode, netnsOf } from "./process-scan.ts";
 

@@ -10,7 +10,7 @@ import { limits } from "../base/limits.ts";
 import { dnsmasqConfig } from "../dnsmasq/dnsmasq-config.ts";
 import type { DnsmasqSettings } from "../dnsmasq/dnsmasq-config.ts";
 import { libvirtdConf, libvirtQemuConf } from "../libvirt/daemon-config.ts";
-import { qemuAccount } from "./accounts.ts";
+import { qemuAccount } from "./etc/accounts.ts";
 import type { CellPlaces } from "./cell-paths.ts";
 import type { DaemonSpec } from "./hypervisor-port.ts";
 

@@ -7,7 +7,7 @@ import { chmod, chown, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { assert } from "../base/assert.ts";
 import { run } from "../base/command.ts";
-import { qemuAccount } from "./accounts.ts";
+import { qemuAccount } from "./etc/accounts.ts";
 import { guestPath, statePath } from "./guest-files.ts";
 import type { Disks } from "./hypervisor-port.ts";
 

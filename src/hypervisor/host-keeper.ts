@@ -8,7 +8,7 @@ import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { retry } from "../base/retry.ts";
 import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
-import type { CellAccounts } from "./accounts.ts";
+import type { CellAccounts } from "./etc/accounts.ts";
 import type { Cell } from "./cell.ts";
 import { cellPlaces } from "./cell-paths.ts";
 import { dnsmasq, libvirtd, ovsdbServer, ovsVswitchd } from "./daemon-specs.ts";
@@ -37,7 +37,7 @@ export type HostKeeper = {
 };
 
 export function openKeeper(
-  host: { readonly cell: Cell; readonly hostId: string },
+  host: { readonly cell: Cell; readonly hostId: string; readonly gatePort: number },
   parts: {
     readonly daemons: Supervision;
     readonly ovs: OpenVswitch;
@@ -87,11 +87,12 @@ export function openKeeper(
   const performers: Record<HostAction, (action: PlannedAction) => Promise<void>> = {
     "mend-etc": () => accounts.mend(),
     "start-daemon": startDaemon,
-    "apply-packet-filter": applyPacketFilter,
+    "apply-packet-filter": () =>
+      applyPacketFilter({ gatePort: host.gatePort, machineIp: cell.machineIp }),
     "make-test-network": makeTestNetwork,
     "set-host-address": () => setHostAddress(cell),
     "connect-way-out": () => connectWayOut(cell, ovs),
-    "set-port-rules": () => portRules.refresh(),
+    "set-port-rules": () => portRules.mend(),
   };
   const executor = openExecutor(performers, { log, monoMs: () => performance.now() });
 

@@ -39,7 +39,7 @@ test("H-1.4 from nothing: all actions, in the order of a pass", () => {
 test.each([
   [{ deadDaemons: ["dnsmasq"] }, ["start-daemon dnsmasq"]],
   [{ etc: false }, ["mend-etc /etc"]],
-  [{ packetFilter: false }, ["apply-packet-filter nftables"]],
+  [{ packetFilter: false }, ["apply-packet-filter nftables", "set-port-rules br-ctlplane"]],
   [{ address: false }, ["set-host-address br-ctlplane"]],
   [{ flows: "differ" }, ["set-port-rules br-ctlplane"]],
   [{ wayOut: false }, ["connect-way-out out", "set-port-rules br-ctlplane"]],

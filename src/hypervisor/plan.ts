@@ -61,7 +61,8 @@ export function planHost(facts: HostFacts): (PlannedAction & { readonly kind: Ho
       ? []
       : [action("connect-way-out", "out", "the machine outside is not connected", none)]),
     // A bridge that is just being made has no flow at all.
-    ...(facts.bridge && facts.wayOut && facts.flows === "as planned"
+    // The packet filter made anew knows no DHCP client.
+    ...(facts.packetFilter && facts.bridge && facts.wayOut && facts.flows === "as planned"
       ? []
       : [action("set-port-rules", shared, "flows are not those of the rules", none)]),
     ...facts.deadDaemons.filter(served).map(start),

@@ -7,8 +7,8 @@ import { parseTable } from "./ovs-vsctl.ts";
 
 const facts: SwitchFacts = {
   cidr: "10.99.0.0/24",
-  host: { mac: "02:00:00:00:00:01", ip: "10.99.0.1" },
-  machine: { mac: "02:00:00:00:00:02", ip: "10.99.0.2", port: "out" },
+  host: { mac: "02:00:00:00:00:01", ip: "10.99.0.1", doors: [22] },
+  machine: { mac: "02:00:00:00:00:02", ip: "10.99.0.2", doors: [7_226], port: "out" },
   numbers: new Map([
     ["out", 1],
     ["te1s0", 11],

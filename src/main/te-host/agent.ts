@@ -35,6 +35,7 @@ import { carve } from "../../testenv/carve.ts";
 import { consoleSockets, openTestenvs } from "../../testenv/testenvs.ts";
 import type { Testenvs } from "../../testenv/testenvs.ts";
 import { testenvRecords } from "../../testenv/record.ts";
+import { doorsOf } from "./doors.ts";
 import { hostSize } from "./host-size.ts";
 import { enterWorld, hostClock, openIdentity } from "./identity.ts";
 import type { Identity } from "./identity.ts";
@@ -79,6 +80,7 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     await openHypervisor({
       cell,
       hostId: identity.hostId,
+      doors: doorsOf(config),
       accelerator: config.teHost.accelerator,
       log,
     }),
@@ -165,6 +167,7 @@ async function openParts(
     folder,
     binFolder: options.binFolder,
     hostId: identity.hostId,
+    macKey: identity.macKey,
     config: config.teHost,
     hypervisor,
     rules,
@@ -190,6 +193,7 @@ async function openParts(
     },
     ground: {
       hostId: identity.hostId,
+      macKey: identity.macKey,
       folder: join(folder, "nodes"),
       socketsFolder: consoleSockets,
       testBridge: hypervisor.testNetwork.bridge,

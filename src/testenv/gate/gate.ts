@@ -100,10 +100,18 @@ export async function openGate(options: {
     const stop = new AbortController();
     const call: Call = { socket, stop, done: Promise.resolve() };
     const own = calls.get(number) ?? new Set();
-    calls.set(number, own.add(call));
     socket.on("error", () => undefined);
+    if (own.size >= limits.gateCalls) return turnAway(socket);
+    calls.set(number, own.add(call));
     socket.once("close", () => stop.abort(new DOMException("the client is gone", "AbortError")));
     call.done = serve(number, socket, stop.signal).finally(() => own.delete(call));
+  }
+
+  /** One pot for each rack: a job that floods its gate waits for itself. */
+  function turnAway(socket: Socket): void {
+    const line = `error: ${limits.gateCalls} commands of this rack are being carried out already`;
+    socket.end(`${JSON.stringify(refused(line))}\n`);
+    socket.resume().setTimeout(limits.commandMs, () => socket.destroy());
   }
 
   async function serve(number: number, socket: Socket, signal: AbortSignal): Promise<void> {
@@ -285,8 +293,9 @@ async function startSshd(options: Parameters<typeof openGate>[0]): Promise<void>
   };
   await options.hypervisor.daemons.ensure({
     name: "sshd",
-    program: "/usr/sbin/sshd",
-    args: ["-D", "-e", "-f", configFile],
+    program: "/usr/bin/prlimit",
+    args: [`--nproc=${limits.gateThreads}`, "/usr/sbin/sshd", "-D", "-e", "-f", configFile],
+    executable: "sshd",
     prepare,
     ready: () => greets(address, port),
   });

@@ -25,6 +25,7 @@ const leased: Testenv = {
 };
 const ground = {
   hostId: "11111111-2222-4333-8444-555555555555",
+  macKey: "key",
   disksFolder: "/d",
   consolesFolder: "/c",
   socketsFolder: "/s",

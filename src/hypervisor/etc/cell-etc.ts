@@ -6,7 +6,7 @@
  */
 import { lstat, readdir, readlink, rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
 
 /** Names that are the cell's own; `libvirt` is a mount. */
 const OWN = new Set(["passwd", "group", "shadow", "nsswitch.conf", "libvirt"]);

@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readFile, readlink, rename, rm, stat, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { AssertionError } from "../base/assert.ts";
+import { AssertionError } from "../../base/assert.ts";
 import { accountFiles, openAccounts, qemuAccount } from "./accounts.ts";
 import type { AccountFiles } from "./accounts.ts";
 

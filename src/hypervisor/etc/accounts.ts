@@ -4,11 +4,11 @@
  * read anew each time, so that what a package brings is there at the next pass.
  */
 import { join } from "node:path";
-import { assert } from "../base/assert.ts";
-import { readTextIfAny, writeFileAtomic } from "../base/files.ts";
+import { assert } from "../../base/assert.ts";
+import { readTextIfAny, writeFileAtomic } from "../../base/files.ts";
 import { etcFaults, mendEtc } from "./cell-etc.ts";
-import { insideRun } from "./cell-paths.ts";
-import type { CellAccount } from "./hypervisor-port.ts";
+import { insideRun } from "../cell-paths.ts";
+import type { CellAccount } from "../hypervisor-port.ts";
 
 const NAME = /^[a-z][a-z0-9-]{0,30}$/;
 const PATH = /^\/[A-Za-z0-9/._-]*$/;
