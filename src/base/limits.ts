@@ -155,6 +155,9 @@ export const limits = {
   gateLoginsPerSource: 30,
   /** Connections of one node's address to the gate: 2014's clients open one a command. */
   gateConnectionsPerSource: 64,
+  /** The wall clock against the monotonic one: so often looked at, so far off was it set. */
+  clockLookMs: 1_000,
+  clockStepMs: 1_000,
   /** Commands of one rack at once; a client that polls all its machines has 15. */
   gateCalls: 32,
   /** Threads of a gate account (RLIMIT_NPROC): a gate program has about 12. */

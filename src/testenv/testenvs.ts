@@ -198,6 +198,7 @@ async function openInner(options: TestenvsOptions) {
     address: hypervisor.testNetwork.hostIp,
     port: config.ssh.port,
     hostKey: options.sshHostKey.privateKey,
+    clock,
     binFolder: options.binFolder,
     answer: verbs,
     log,

@@ -10,15 +10,18 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import type { Readable } from "node:stream";
 import { z } from "zod";
+import type { Clock } from "../../base/clock.ts";
 import { run } from "../../base/command.ts";
 import { describeError } from "../../base/errors.ts";
 import { writeFileAtomic } from "../../base/files.ts";
 import { epochSchema } from "../../model/testenv.ts";
 import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
-import { until } from "../../base/wait.ts";
+import { pause, until } from "../../base/wait.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
-import { authorizedKeyLine, sshdConfig } from "../../ssh/sshd.ts";
+import { sshdConfig } from "../../ssh/sshd.ts";
+import { openKeyLines } from "./key-lines.ts";
+import type { GateOpening } from "./key-lines.ts";
 import { killProcessesOfUid, processesOfUid } from "./account-processes.ts";
 import { accountName, gateAccount, gateGroup } from "../parts.ts";
 import { refused } from "./verb-codec.ts";
@@ -31,15 +34,6 @@ const keys = join(gateFolder, "keys");
 const sockets = join(gateFolder, "sockets");
 const home = join(gateFolder, "home");
 const shell = join(bin, "te-shell.mts");
-
-export type GateOpening = {
-  readonly number: number;
-  readonly lease: string;
-  readonly epoch: number;
-  readonly publicKey: string;
-  readonly expiresAtMs: number;
-  readonly from: readonly string[];
-};
 
 export type GateRequest = {
   readonly number: number;
@@ -88,11 +82,14 @@ export async function openGate(options: {
   readonly hostKey: string;
   /** `<state>/bin`: program and Node are copied there. */
   readonly binFolder: string;
+  readonly clock: Clock;
   readonly answer: (request: GateRequest) => Promise<GateAnswer>;
   readonly log: Log;
 }): Promise<Gate> {
   const servers = new Map<number, Server>();
   const calls = new Map<number, Set<Call>>();
+  const keyLines = openKeyLines(keys, options.clock);
+  const stop = new AbortController();
   await installProgram(options.binFolder);
   await startSshd(options);
 
@@ -162,7 +159,6 @@ export async function openGate(options: {
     await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
   }
 
-  const keyFile = (number: number): string => join(keys, accountName(number));
   const gate: Gate = {
     async setTestenvs(numbers) {
       await options.hypervisor.setAccounts(
@@ -177,15 +173,10 @@ export async function openGate(options: {
       }
     },
     async open(opening) {
-      const { lease, epoch } = opening;
-      const line = authorizedKeyLine({
-        ...opening,
-        command: ["te-shell", "--lease", lease, "--epoch", String(epoch)],
-      });
-      await writeFileAtomic(keyFile(opening.number), line, 0o644);
+      await keyLines.install(opening);
     },
     async close(number) {
-      await rm(keyFile(number), { force: true });
+      await keyLines.remove(number);
       const { uid } = gateAccount(number, { home, shell });
       // The connections first: a gate program that only loses its agent would still answer its
       // client, with an exit status of its own, over a connection that should be gone.
@@ -213,9 +204,26 @@ export async function openGate(options: {
       };
     },
     async [Symbol.asyncDispose]() {
+      stop.abort();
+      await watching;
       await Promise.all([...servers.keys()].map(shut));
     },
   };
+  /** A wall clock that was set would make sshd refuse live keys. */
+  async function watchClock(): Promise<void> {
+    while (!stop.signal.aborted) {
+      await pause(limits.clockLookMs, stop.signal).catch(() => undefined);
+      try {
+        if ((await keyLines.look()) === "stepped") options.log.warn({}, "the wall clock was set");
+      } catch (error) {
+        options.log.error(
+          { why: describeError(error) },
+          "key lines not written after a clock step",
+        );
+      }
+    }
+  }
+  const watching = watchClock();
   return gate;
 }
 
