@@ -1,4 +1,4 @@
-/** H-6.4, issue 6, section 3: a lease's key lives as long as the lease, whatever the wall clock says. */
+/** H-6.4, issue 6, section 3: a key lives as long as its lease, whatever the wall clock says. */
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
