@@ -14,7 +14,7 @@ let time: { wallMs: number; monoMs: number };
 const clock: Clock = {
   wallMs: () => time.wallMs,
   monoMs: () => time.monoMs,
-  after: systemClock.after,
+  after: (delayMs, callback) => systemClock.after(delayMs, callback),
 };
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "keys-"));
