@@ -70,6 +70,7 @@ async function install(state: string, read: "loopback" | "off"): Promise<Install
     });
   const settings = [
     `server.anonymousRead=${read}`,
+    'server.listen=["127.0.0.1:0"]',
     "teHost.carve.max=1",
     "nodes.labels.worker={ image: debian-12, minReady: 0 }",
   ];
