@@ -88,8 +88,8 @@ async function findEndpoint(
   if (globals.url !== undefined) {
     return { url: httpUrl(globals.url), token: given, ca: await readCa(globals.caFile) };
   }
-  const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch((error) =>
-    denied(error, globals.state),
+  const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch((refusal) =>
+    denied(refusal as NodeJS.ErrnoException, globals.state),
   );
   if (ready === undefined) return notRunning(globals.state);
   const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile?: string | null };
@@ -121,8 +121,8 @@ function unreadable(error: NodeJS.ErrnoException): undefined {
 }
 
 /** The state directory is root's; where all may read, the server's address is told beside it. */
-async function denied(error: NodeJS.ErrnoException, state: string): Promise<string> {
-  if (error.code !== "EACCES") throw error;
+async function denied(refusal: NodeJS.ErrnoException, state: string): Promise<string> {
+  if (refusal.code !== "EACCES") throw refusal;
   const real = await realpath(state).catch(() => state);
   const address = await readTextIfAny(publicAddressFile(real)).catch(() => undefined);
   if (address !== undefined) return address;
