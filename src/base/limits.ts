@@ -166,6 +166,19 @@ export const limits = {
   virshSaveMs: 120_000,
   /** Gate (H-6.3, H-6.5, H-6.7). */
   gateCommandBytes: 4 * 1024,
+  /** Logins under way at the gate; from half of them on sshd refuses some (MaxStartups). */
+  gateLogins: 300,
+  /** Of one address: ten of them are needed to shut the gate, and a job has one node. */
+  gateLoginsPerSource: 30,
+  /** Connections of one node's address to the gate: 2014's clients open one a command. */
+  gateConnectionsPerSource: 64,
+  /** The wall clock against the monotonic one: so often looked at, so far off was it set. */
+  clockLookMs: 1_000,
+  clockStepMs: 1_000,
+  /** Commands of one rack at once; a client that polls all its machines has 15. */
+  gateCalls: 32,
+  /** Threads of a gate account (RLIMIT_NPROC): a gate program has about 12. */
+  gateThreads: 800,
   gateOutputBytes: 64 * 1024,
   /** A TCP connection within the cell, to see whether somebody listens. */
   localConnectMs: 2_000,

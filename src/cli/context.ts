@@ -1,13 +1,15 @@
 /**
  * What every command finds: the options that all have, where the server is and with which token
- * (surface.md §2). Without `--url` a client reads `run/ready.json` under the state directory and
- * so finds the local installation by itself.
+ * (surface.md §2). Without `--url` a client reads `run/ready.json` under the state directory (or,
+ * as another user than its owner, the address that the server tells to all), and so finds the
+ * local installation by itself.
  */
-import { readFile } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Client } from "../api/client.ts";
 import { fail, isRackyardError } from "../base/errors.ts";
 import { readTextIfAny } from "../base/files.ts";
+import { sha256Hex } from "../base/ids.ts";
 import type { Endpoint } from "../base/http-client.ts";
 import { openOutput } from "./output.ts";
 import type { Output, Streams } from "./output.ts";
@@ -86,11 +88,21 @@ async function findEndpoint(
   if (globals.url !== undefined) {
     return { url: httpUrl(globals.url), token: given, ca: await readCa(globals.caFile) };
   }
-  const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch(denied);
+  const ready = await readTextIfAny(join(globals.state, "run", "ready.json")).catch((refusal) =>
+    denied(refusal as NodeJS.ErrnoException, globals.state),
+  );
   if (ready === undefined) return notRunning(globals.state);
-  const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile: string | null };
-  if (given !== undefined || tokenFile === null) return { url: api, token: given };
+  const { api, tokenFile } = JSON.parse(ready) as { api: string; tokenFile?: string | null };
+  if (given !== undefined || !tokenFile) return { url: api, token: given };
   return { url: api, token: await readTextIfAny(tokenFile).then(trimmed, unreadable) };
+}
+
+/**
+ * Where everybody on the machine finds the server of a state directory (its real path), while
+ * `server.anonymousRead` lets everybody read.
+ */
+export function publicAddressFile(state: string): string {
+  return join("/run/rackyard/servers", `${sha256Hex(state).slice(0, 16)}.json`);
 }
 
 function httpUrl(text: string): string {
@@ -108,8 +120,12 @@ function unreadable(error: NodeJS.ErrnoException): undefined {
   return undefined;
 }
 
-function denied(error: NodeJS.ErrnoException): never {
-  if (error.code !== "EACCES") throw error;
+/** The state directory is root's; where all may read, the server's address is told beside it. */
+async function denied(refusal: NodeJS.ErrnoException, state: string): Promise<string> {
+  if (refusal.code !== "EACCES") throw refusal;
+  const real = await realpath(state).catch(() => state);
+  const address = await readTextIfAny(publicAddressFile(real)).catch(() => undefined);
+  if (address !== undefined) return address;
   return fail("not-allowed", "the state directory may not be read by this user", {
     remedy: "give --url and a token, or run this as root",
   });

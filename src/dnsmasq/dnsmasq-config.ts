@@ -34,6 +34,8 @@ export function dnsmasqConfig(settings: DnsmasqSettings): string {
     // It would ping each address for 3 s before it offers it.
     "no-ping",
     "dhcp-authoritative",
+    // A client is who its MAC says; an identifier in the payload could be another's.
+    "dhcp-ignore-clid",
     `dhcp-range=${network},static,255.255.255.0,1h`,
     // No way out of the test network, so no default route: what is not here fails at once.
     "dhcp-option=option:router",
@@ -60,6 +62,11 @@ export async function writeReservation(directory: string, it: Reservation): Prom
   const path = join(directory, fileOf(it.mac));
   if ((await readTextIfAny(path)) === text) return false;
   await mkdir(directory, { recursive: true });
+  // One that had the address before, under a MAC of another key: two of them make dnsmasq give
+  // it to neither.
+  for (const other of await readReservations(directory)) {
+    if (other.ip === it.ip && other.mac !== it.mac) await removeReservation(directory, other.mac);
+  }
   // A name with a dot in front is none of dnsmasq's files; the rename tells it of the new one.
   const aside = join(directory, `.${fileOf(it.mac)}`);
   await writeFile(aside, text);

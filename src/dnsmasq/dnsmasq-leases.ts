@@ -22,11 +22,17 @@ export async function readLeases(leaseFile: string): Promise<Lease[]> {
   return parseLeases((await readTextIfAny(leaseFile)) ?? "");
 }
 
-/** The acknowledged address in a line of the log; undefined for all other lines. */
+/**
+ * The acknowledged address in a line of the log; undefined for all other lines. Only the line's
+ * beginning counts: names and vendor classes, which clients choose, are logged behind it.
+ */
 export function parseAck(line: string): Lease | undefined {
-  const [, ip, mac] = /DHCPACK\(\S+\) (\d+\.\d+\.\d+\.\d+) ([0-9a-f:]{17})/.exec(line) ?? [];
+  const [, ip, mac] = ACK.exec(line) ?? [];
   return ip && mac ? { mac, ip } : undefined;
 }
+
+const ACK =
+  /^dnsmasq-dhcp(?:\[\d+\])?: \d+ DHCPACK\([\w-]+\) (\d+\.\d+\.\d+\.\d+) ([0-9a-f:]{17})(?: |$)/;
 
 /** Calls back for each acknowledgement from now on, until the signal aborts. */
 export async function watchAcks(

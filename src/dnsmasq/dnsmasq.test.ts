@@ -34,6 +34,7 @@ test("H-15.5 configuration, whole; H-2.7 MTU in option 26", () => {
     no-resolv
     no-ping
     dhcp-authoritative
+    dhcp-ignore-clid
     dhcp-range=10.99.4.0,static,255.255.255.0,1h
     dhcp-option=option:router
     dhcp-option=option:mtu,1450
@@ -55,6 +56,11 @@ test("H-2.2 a reservation is one file, whole or not there; writing it again chan
   );
   expect(await writeReservation(directory, { ...it, ip: "10.99.4.12" })).toBe(true);
   expect(await readReservations(directory)).toEqual([{ ...it, ip: "10.99.4.12" }]);
+  // the same address under another MAC: the old reservation goes
+  const heir = { ...it, mac: "00:66:77:88:99:aa", ip: "10.99.4.12" };
+  expect(await writeReservation(directory, heir)).toBe(true);
+  expect(await readReservations(directory)).toEqual([heir]);
+  await writeReservation(directory, it);
   expect(await removeReservation(directory, it.mac)).toBe(true);
   expect(await removeReservation(directory, it.mac)).toBe(false);
   await rm(directory, { recursive: true });
@@ -90,6 +96,14 @@ test.each([
   [
     "dnsmasq-dhcp[1]: 7 DHCPACK(br-ctlplane) 10.99.0.11 00:11:22:33:44:55",
     { mac: "00:11:22:33:44:55", ip: "10.99.0.11" },
+  ],
+  [
+    "dnsmasq-dhcp[1]: 7 vendor class: x DHCPACK(br-ctlplane) 10.99.0.11 00:11:22:33:44:55",
+    undefined,
+  ],
+  [
+    "dnsmasq-dhcp[1]: 7 client provides name: DHCPACK(br-ctlplane) 10.99.0.11 00:11:22:33:44:55",
+    undefined,
   ],
   ["dnsmasq-dhcp[1]: 7 DHCPOFFER(br-ctlplane) 10.99.0.11 00:11:22:33:44:55", undefined],
 ])("an acknowledgement in the log: %s", (line, ack) => {

@@ -1,9 +1,9 @@
 /**
- * The cell's mount namespace (surface.md §9): libvirt's directories, the accounts and a /run of
+ * The cell's mount namespace (surface.md §9): libvirt's directories, an /etc and a /run of
  * its own over the machine's. A sleeping process, the keeper, holds it; all steps are done by
  * `mount` inside, and a marker written last says that they are whole.
  */
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { launch, run } from "../base/command.ts";
 import { processStart, writeFileAtomic } from "../base/files.ts";
@@ -12,14 +12,19 @@ import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { insideRun, MACHINE_RUN } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
+import { openAccounts } from "./etc/accounts.ts";
+import { guestFolders, guestMount } from "./guest-files.ts";
 import { executableOf, netnsInode, netnsOf } from "./process-scan.ts";
 
 /** Does this process live in the cell's namespaces, with all mounts made? */
 export async function isWhole(places: CellPlaces, pid: number): Promise<boolean> {
   if (netnsOf(pid) !== netnsInode(places.netns)) return false;
   const marker = await readFile(`/proc/${pid}/root${insideRun.marker}`, "utf8").catch(() => "");
-  return marker.trim() === places.id;
+  return marker.trim() === markOf(places);
 }
+
+/** A cell that another version of the mounts has made is none of ours: it is made anew. */
+const markOf = (places: CellPlaces): string => `${places.id} 2`;
 
 /**
  * Starts a keeper: in a new mount namespace, or in that of `member`. `ip netns exec` gives it
@@ -62,18 +67,32 @@ export async function makeMounts(state: string, places: CellPlaces, keeper: numb
   await inside("mount", "-n", "-t", "tmpfs", "-o", "mode=755,size=64m", "rackyard", staging);
   const directory = async (path: string): Promise<string> => {
     const at = join(staging, relative("/run", path));
-    await mkdir(asKeeper(at), { recursive: true, mode: 0o755 });
+    await mkdir(asKeeper(at), { recursive: true });
+    await chmod(asKeeper(at), 0o755); // the umask does not decide
     return at;
   };
   for (const path of ["/run/lock", "/run/sshd", insideRun.gateBin, insideRun.gateKeys]) {
     await directory(path);
   }
-  await directory(insideRun.consoles);
+  for (const path of ["/run/rackyard-gate", insideRun.consoles, insideRun.ownEtc]) {
+    await directory(path);
+  }
+  await directory(insideRun.guests);
+  for (const folder of guestFolders) {
+    await bind(join(state, folder), await directory(guestMount(folder)));
+  }
+  // With what is mounted in it: a container's resolv.conf and hosts.
+  await inside("mount", "-n", "--rbind", "/etc", await directory(insideRun.machineEtc));
   await bind(join(places.sockets, "libvirt"), await directory("/run/libvirt"));
   await bind(join(places.sockets, "openvswitch"), await directory("/run/openvswitch"));
   await bind(MACHINE_RUN, await directory(MACHINE_RUN));
   if (state.startsWith("/run/")) await bind(state, await directory(state));
   await inside("mount", "-n", "--move", staging, "/run");
+
+  const [own, machine] = [asKeeper(insideRun.ownEtc), asKeeper(insideRun.machineEtc)];
+  await openAccounts({ own, machine, linkBase: insideRun.machineEtc }).mend();
+  await mkdir(join(own, "libvirt"), { recursive: true });
+  await bind(insideRun.ownEtc, "/etc");
 
   for (const [name, at] of [
     ["etc", "/etc/libvirt"],
@@ -83,10 +102,7 @@ export async function makeMounts(state: string, places: CellPlaces, keeper: numb
   ] as const) {
     if (await exists(at)) await bind(join(places.libvirt, name), at);
   }
-  for (const name of ["passwd", "group", "shadow"]) {
-    await bind(join(places.accounts, name), join("/etc", name));
-  }
-  await writeFile(asKeeper(insideRun.marker), `${places.id}\n`);
+  await writeFile(asKeeper(insideRun.marker), `${markOf(places)}\n`);
 }
 
 async function exists(path: string): Promise<boolean> {

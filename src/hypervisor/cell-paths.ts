@@ -18,8 +18,6 @@ export type CellPlaces = {
   readonly directory: string;
   readonly record: string;
   readonly keeperPid: string;
-  /** passwd, group, shadow of the cell. */
-  readonly accounts: string;
   /** libvirt's etc, lib, cache, log. */
   readonly libvirt: string;
   /** dnsmasq's reservations: they stay as long as the state directory. */
@@ -52,7 +50,6 @@ export function cellPlaces(state: string): CellPlaces {
     directory,
     record: join(directory, "cell.json"),
     keeperPid: join(state, "run/cell.pid"),
-    accounts: join(directory, "etc"),
     libvirt: join(directory, "libvirt"),
     reservations: join(directory, "reservations"),
     runtime: near,
@@ -67,6 +64,11 @@ export const insideRun = {
   /** Holds the cell's id, written last: the mounts are whole. */
   marker: "/run/rackyard-cell",
   consoles: "/run/rackyard-console",
+  /** The machine's /etc, and the directory that is the cell's. */
+  machineEtc: "/run/rackyard-machine-etc",
+  ownEtc: "/run/rackyard-etc",
+  /** Folders of the state directory that QEMU's account may reach. */
+  guests: "/run/rackyard-guests",
   gateBin: "/run/rackyard-gate/bin",
   gateKeys: "/run/rackyard-gate/keys",
 } as const;

@@ -4,7 +4,7 @@
  * holds its namespaces, so that an agent killed and started again finds the same ones. How the
  * mounts are made is in cell-mounts.ts, the way out in cell-network.ts, the end in cell-end.ts.
  */
-import { chmod, copyFile, mkdir, realpath, rm } from "node:fs/promises";
+import { chmod, mkdir, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { present } from "../base/assert.ts";
 import { run } from "../base/command.ts";
@@ -20,6 +20,7 @@ import type { CellPlaces } from "./cell-paths.ts";
 import { bootId, readRecord, writeRecord } from "./cell-record.ts";
 import type { CellRecord } from "./cell-record.ts";
 import { joinGroup } from "./control-group.ts";
+import { guestFolders } from "./guest-files.ts";
 import { addressIn } from "./network-plan.ts";
 import { netnsInode, netnsOf, processesIn } from "./process-scan.ts";
 
@@ -55,9 +56,10 @@ export async function prepareCell(options: {
     fail("not-root", "a TE host makes namespaces and bridges", { remedy: "run it as root" });
   }
   await mkdir(options.state, { recursive: true });
+  await chmod(options.state, 0o700);
   const state = await realpath(options.state);
   const places = cellPlaces(state);
-  await makeDirectories(places);
+  await makeDirectories(state, places);
   const kept = await readRecord(places);
   const found = await livingKeeper(places);
   if (found === undefined) {
@@ -67,7 +69,7 @@ export async function prepareCell(options: {
     for (const path of [places.runtime, places.sockets]) {
       await rm(path, { recursive: true, force: true });
     }
-    await makeDirectories(places);
+    await makeDirectories(state, places);
     await run("ip", ["netns", "add", places.netns]);
   }
   const cidr = await makeWayOut(places, { ...options, kept: kept?.cidr });
@@ -153,23 +155,20 @@ async function livingKeeper(places: CellPlaces): Promise<number | undefined> {
   return undefined;
 }
 
-async function makeDirectories(places: CellPlaces): Promise<void> {
-  const made = [
-    ...["etc", "lib", "cache", "log"].map((name) => join(places.libvirt, name)),
-    join(places.sockets, "libvirt"),
-    join(places.sockets, "openvswitch"),
-    places.runtime,
-    places.accounts,
-    places.reservations,
-    places.pids,
-    places.logs,
-  ];
+async function makeDirectories(state: string, places: CellPlaces): Promise<void> {
+  const made = [places.runtime, places.reservations, places.pids, places.logs];
   for (const path of made) await mkdir(path, { recursive: true });
-  for (const name of ["passwd", "group", "shadow"]) {
-    const own = join(places.accounts, name);
-    if ((await readTextIfAny(own)) !== undefined) continue;
-    await copyFile(join("/etc", name), own);
-    await chmod(own, name === "shadow" ? 0o600 : 0o644);
+  // The umask does not decide: what QEMU's account passes through is open for passing alone.
+  for (const [paths, mode] of [
+    [["lib", "cache"].map((name) => join(places.libvirt, name)), 0o711],
+    [guestFolders.map((folder) => join(state, folder)), 0o711],
+    [["etc", "log"].map((name) => join(places.libvirt, name)), 0o700],
+    [[places.sockets, ...["libvirt", "openvswitch"].map((it) => join(places.sockets, it))], 0o700],
+  ] as const) {
+    for (const path of paths) {
+      await mkdir(path, { recursive: true });
+      await chmod(path, mode);
+    }
   }
 }
 

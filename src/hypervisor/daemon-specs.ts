@@ -9,6 +9,8 @@ import { writeFileAtomic } from "../base/files.ts";
 import { limits } from "../base/limits.ts";
 import { dnsmasqConfig } from "../dnsmasq/dnsmasq-config.ts";
 import type { DnsmasqSettings } from "../dnsmasq/dnsmasq-config.ts";
+import { libvirtdConf, libvirtQemuConf } from "../libvirt/daemon-config.ts";
+import { qemuAccount } from "./etc/accounts.ts";
 import type { CellPlaces } from "./cell-paths.ts";
 import type { DaemonSpec } from "./hypervisor-port.ts";
 
@@ -92,32 +94,12 @@ export function libvirtd(places: CellPlaces): DaemonSpec {
     args: ["-s", "--", "/bin/sh", "-c", loop, "libvirtd", ...program],
     worker: { pidFile, executable: "libvirtd" },
     async prepare() {
-      await writeFileAtomic("/etc/libvirt/qemu.conf", qemuConf);
+      await writeFileAtomic("/etc/libvirt/qemu.conf", libvirtQemuConf(qemuAccount.name));
       await writeFileAtomic("/etc/libvirt/libvirtd.conf", libvirtdConf);
     },
     ready: () => succeeds("virsh", ["-q", "-c", LIBVIRT_URI, "version"]),
   };
 }
-
-/** QEMU writes consoles itself: a virtlogd that dies would silence every one for good. */
-const qemuConf = `user = "root"
-group = "root"
-security_driver = "none"
-dynamic_ownership = 0
-remember_owner = 0
-cgroup_controllers = []
-namespaces = []
-seccomp_sandbox = 0
-stdio_handler = "file"
-`;
-
-const libvirtdConf = `listen_tls = 0
-listen_tcp = 0
-auth_unix_ro = "none"
-auth_unix_rw = "none"
-unix_sock_dir = "/run/libvirt"
-log_outputs = "2:stderr"
-`;
 
 async function succeeds(program: string, args: readonly string[]): Promise<boolean> {
   const { exitCode } = await run(program, args, { accept: "any", timeoutMs: limits.daemonReadyMs });

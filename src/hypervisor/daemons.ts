@@ -216,7 +216,7 @@ async function readPid(path: string): Promise<Pid | undefined> {
 async function lives(found: Pid, spec: DaemonSpec): Promise<boolean> {
   if ((await processStart(found.pid)) !== found.start) return false;
   const executable = executableOf(found.pid);
-  return executable === undefined || executable === basename(spec.program);
+  return executable === undefined || executable === (spec.executable ?? basename(spec.program));
 }
 
 /** Ready, and its worker known: the next one is told as another, however soon it comes. */

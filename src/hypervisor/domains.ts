@@ -21,6 +21,8 @@ import type {
   DomainSpec,
   DomainState,
 } from "./hypervisor-port.ts";
+import { giveToQemu } from "./disks.ts";
+import { guestPath } from "./guest-files.ts";
 import { processesWith } from "./process-scan.ts";
 
 export type DomainsOptions = {
@@ -28,6 +30,8 @@ export type DomainsOptions = {
   readonly uri: string;
   readonly flavour: Flavour;
   readonly hostId: string;
+  /** The state directory: QEMU reaches its folders by other paths. */
+  readonly state: string;
   /** After each start: taps are there, their port numbers known. */
   readonly onStarted: () => Promise<void>;
 };
@@ -54,14 +58,15 @@ export function openDomains(options: DomainsOptions): Domains {
     async look(spec) {
       const xml = await virsh.query("dumpxml", spec.uuid, "--inactive");
       const found = readDefinition(xml);
-      const unlike = differences(found, readDefinition(domainXml(describe(spec, flavour))));
+      const unlike = differences(found, readDefinition(domainXml(describe(spec, options))));
       const definition = createHash("sha256").update(xml).digest("hex");
       const { boot, media, nvram } = found;
       return { definition, boot, media, nvram, unlike };
     },
-    digest: (spec) => domainDigest(describe(spec, flavour)),
+    digest: (spec) => domainDigest(describe(spec, options)),
     async define(spec) {
-      await virsh.changeByXml(["define"], domainXml(describe(spec, flavour)));
+      for (const { path } of tested ? [] : spec.disks) await giveToQemu(path);
+      await virsh.changeByXml(["define"], domainXml(describe(spec, options)));
       list.forget(spec.uuid);
     },
     async undefine(uuid) {
@@ -81,7 +86,7 @@ export function openDomains(options: DomainsOptions): Domains {
     },
     async startOnce(spec, first) {
       starting(spec.uuid);
-      await virsh.changeByXml(["create"], domainXml(describe(spec, flavour), { first }));
+      await virsh.changeByXml(["create"], domainXml(describe(spec, options), { first }));
       list.forget(spec.uuid);
       await options.onStarted();
     },
@@ -122,9 +127,13 @@ async function unless<T>(
   }
 }
 
-function describe(spec: DomainSpec, flavour: Flavour): DomainDescription {
+function describe(
+  spec: DomainSpec,
+  { flavour, state }: Pick<DomainsOptions, "flavour" | "state">,
+): DomainDescription {
   const { mark, ...rest } = spec;
-  return { ...rest, flavour, mark: markAttributes(mark) };
+  const seen = rest.disks.map((disk) => ({ ...disk, path: guestPath(state, disk.path) }));
+  return { ...rest, disks: seen, flavour, mark: markAttributes(mark) };
 }
 
 function markAttributes(mark: DomainMark): Record<string, string> {

@@ -8,6 +8,7 @@ import { limits } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import { retry } from "../base/retry.ts";
 import type { OpenVswitch } from "../openvswitch/ovs-vsctl.ts";
+import type { CellAccounts } from "./etc/accounts.ts";
 import type { Cell } from "./cell.ts";
 import { cellPlaces } from "./cell-paths.ts";
 import { dnsmasq, libvirtd, ovsdbServer, ovsVswitchd } from "./daemon-specs.ts";
@@ -36,16 +37,17 @@ export type HostKeeper = {
 };
 
 export function openKeeper(
-  host: { readonly cell: Cell; readonly hostId: string },
+  host: { readonly cell: Cell; readonly hostId: string; readonly gatePort: number },
   parts: {
     readonly daemons: Supervision;
     readonly ovs: OpenVswitch;
     readonly portRules: KeptPortRules;
+    readonly accounts: CellAccounts;
     readonly log: Log;
   },
 ): HostKeeper {
   const { cell } = host;
-  const { daemons, ovs, portRules, log } = parts;
+  const { daemons, ovs, portRules, accounts, log } = parts;
   const places = cellPlaces(cell.state);
   const specs = [
     ovsdbServer(places),
@@ -59,14 +61,14 @@ export function openKeeper(
   async function facts(): Promise<HostFacts> {
     const states = await Promise.all(specs.map((spec) => daemons.running(spec)));
     const deadDaemons = specs.filter((_spec, index) => !states[index]).map(({ name }) => name);
-    const packetFilter = await packetFilterHolds();
+    const own = { packetFilter: await packetFilterHolds(), etc: await accounts.hold() };
     if (deadDaemons.some((name) => name.startsWith("ovs"))) {
       const unseen = { bridge: false, address: false, wayOut: false, flows: "differ" } as const;
-      return { ...unseen, deadDaemons, packetFilter };
+      return { ...unseen, ...own, deadDaemons };
     }
     const shared = await sharedBridgeFacts(cell, ovs);
     const differ = !shared.bridge || (await portRules.differ());
-    return { ...shared, deadDaemons, packetFilter, flows: differ ? "differ" : "as planned" };
+    return { ...shared, ...own, deadDaemons, flows: differ ? "differ" : "as planned" };
   }
 
   async function makeTestNetwork(): Promise<void> {
@@ -83,12 +85,14 @@ export function openKeeper(
   }
 
   const performers: Record<HostAction, (action: PlannedAction) => Promise<void>> = {
+    "mend-etc": () => accounts.mend(),
     "start-daemon": startDaemon,
-    "apply-packet-filter": applyPacketFilter,
+    "apply-packet-filter": () =>
+      applyPacketFilter({ gatePort: host.gatePort, machineIp: cell.machineIp }),
     "make-test-network": makeTestNetwork,
     "set-host-address": () => setHostAddress(cell),
     "connect-way-out": () => connectWayOut(cell, ovs),
-    "set-port-rules": () => portRules.refresh(),
+    "set-port-rules": () => portRules.mend(),
   };
   const executor = openExecutor(performers, { log, monoMs: () => performance.now() });
 

@@ -210,6 +210,8 @@ export type DaemonSpec = {
   /** Absolute path. It must stay in the foreground: the pid we started is the daemon's. */
   readonly program: string;
   readonly args: readonly string[];
+  /** Name of the program that `program` becomes (exec), where it is another. */
+  readonly executable?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Where stdout and stderr go, appended; default `<state>/log/<name>.log`. */
   readonly logFile?: string;

@@ -8,7 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { Log } from "../base/log.ts";
 import { openVirsh } from "../libvirt/virsh-pool.ts";
 import { openOpenVswitch } from "../openvswitch/ovs-vsctl.ts";
-import { setCellAccounts } from "./accounts.ts";
+import { openAccounts } from "./etc/accounts.ts";
 import { openBridges } from "./network/bridges.ts";
 import { insideCell } from "./cell.ts";
 import type { Cell } from "./cell.ts";
@@ -16,7 +16,7 @@ import { INNER_LINK, ownMac } from "./cell-network.ts";
 import { cellPlaces } from "./cell-paths.ts";
 import { LIBVIRT_URI, SWITCH_DATABASE } from "./daemon-specs.ts";
 import { openDaemons } from "./daemons.ts";
-import { disks } from "./disks.ts";
+import { openDisks } from "./disks.ts";
 import { openDomains } from "./domains.ts";
 import { openKeeper } from "./host-keeper.ts";
 import type { Hypervisor } from "./hypervisor-port.ts";
@@ -30,6 +30,8 @@ export type HypervisorOptions = {
   readonly cell: Cell;
   /** The host's UUID: it stands in every mark. */
   readonly hostId: string;
+  /** Where seeds and nodes may begin to talk: the gate's port on .1, the nodes' door's on .2. */
+  readonly doors: { readonly gate: number; readonly nodes: number };
   readonly accelerator: "auto" | "kvm" | "tcg";
   /** A guest with which `auto` tries KVM (H-1.13); without one it is emulation. */
   readonly probe?: ProbeGuest;
@@ -43,7 +45,7 @@ export type HypervisorOptions = {
  * test network is up. Disposing stops supervision and leaves daemons and machines running.
  */
 export async function openHypervisor(options: HypervisorOptions): Promise<Hypervisor> {
-  const { cell, hostId } = options;
+  const { cell, hostId, doors } = options;
   assert(insideCell(cell), "the hypervisor is opened inside of its cell");
   const places = cellPlaces(cell.state);
   const log = options.log.child({ component: "hypervisor" });
@@ -58,8 +60,13 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
   const ovs = openOpenVswitch(SWITCH_DATABASE);
   const portRules = openPortRules(ovs, places.runtime, {
     cidr: cell.cidr,
-    host: { mac: ownMac(places, "host"), ip: cell.hostIp },
-    machine: { mac: ownMac(places, "machine"), ip: cell.machineIp, port: INNER_LINK },
+    host: { mac: ownMac(places, "host"), ip: cell.hostIp, doors: [doors.gate] },
+    machine: {
+      mac: ownMac(places, "machine"),
+      ip: cell.machineIp,
+      doors: [doors.nodes],
+      port: INNER_LINK,
+    },
   });
   const virsh = openVirsh({ uri: LIBVIRT_URI, directory: join(places.runtime, "xml") });
 
@@ -68,9 +75,14 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
     uri: LIBVIRT_URI,
     flavour: accelerator,
     hostId,
+    state: cell.state,
     onStarted: () => portRules.refresh(),
   });
-  const keeper = openKeeper(options, { daemons, ovs, portRules, log });
+  const accounts = openAccounts();
+  const keeper = openKeeper(
+    { cell, hostId, gatePort: doors.gate },
+    { daemons, ovs, portRules, accounts, log },
+  );
   if (!options.readOnly) await keeper.bringUp();
 
   return {
@@ -79,9 +91,9 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
     libvirtUri: cell.libvirtUri,
     netns: cell.netns,
     daemons,
-    setAccounts: (group, accounts) => setCellAccounts(places, group, accounts),
+    setAccounts: (group, wanted) => accounts.set(group, wanted),
     domains,
-    disks,
+    disks: openDisks(cell.state),
     bridges: openBridges(ovs, { id: hostId, mtu: cell.mtu }),
     portRules,
     testNetwork: openTestNetwork(cell, places, daemons),

@@ -5,6 +5,7 @@ import type { HostFacts } from "./plan.ts";
 
 const whole: HostFacts = {
   deadDaemons: [],
+  etc: true,
   bridge: true,
   address: true,
   wayOut: true,
@@ -21,6 +22,7 @@ test("H-1.3 a host in order plans nothing", () => {
 test("H-1.4 from nothing: all actions, in the order of a pass", () => {
   const plan = planHost({
     deadDaemons: ["dnsmasq", "ovsdb-server", "ovs-vswitchd"],
+    etc: false,
     bridge: false,
     address: false,
     wayOut: false,
@@ -36,7 +38,8 @@ test("H-1.4 from nothing: all actions, in the order of a pass", () => {
 
 test.each([
   [{ deadDaemons: ["dnsmasq"] }, ["start-daemon dnsmasq"]],
-  [{ packetFilter: false }, ["apply-packet-filter nftables"]],
+  [{ etc: false }, ["mend-etc /etc"]],
+  [{ packetFilter: false }, ["apply-packet-filter nftables", "set-port-rules br-ctlplane"]],
   [{ address: false }, ["set-host-address br-ctlplane"]],
   [{ flows: "differ" }, ["set-port-rules br-ctlplane"]],
   [{ wayOut: false }, ["connect-way-out out", "set-port-rules br-ctlplane"]],

@@ -9,6 +9,8 @@ import type { PlannedAction } from "./hypervisor-port.ts";
 export type HostFacts = {
   /** Daemons that should run and do not. */
   readonly deadDaemons: readonly string[];
+  /** The cell's /etc: accounts, links to the machine's. */
+  readonly etc: boolean;
   readonly bridge: boolean;
   readonly address: boolean;
   readonly wayOut: boolean;
@@ -19,6 +21,7 @@ export type HostFacts = {
 
 /** Kinds of actions, in the order of a pass. */
 export const hostActions = [
+  "mend-etc",
   "start-daemon",
   "apply-packet-filter",
   "make-test-network",
@@ -42,6 +45,8 @@ export function planHost(facts: HostFacts): (PlannedAction & { readonly kind: Ho
   const served = (name: string): boolean => name === "dnsmasq";
   const none = "none: the end of the cell removes it";
   return [
+    // Daemons run as accounts that are in it.
+    ...(facts.etc ? [] : [action("mend-etc", "/etc", "accounts or links are not as wanted", none)]),
     ...facts.deadDaemons.filter((name) => !served(name)).map(start),
     ...(facts.packetFilter
       ? []
@@ -56,7 +61,8 @@ export function planHost(facts: HostFacts): (PlannedAction & { readonly kind: Ho
       ? []
       : [action("connect-way-out", "out", "the machine outside is not connected", none)]),
     // A bridge that is just being made has no flow at all.
-    ...(facts.bridge && facts.wayOut && facts.flows === "as planned"
+    // The packet filter made anew knows no DHCP client.
+    ...(facts.packetFilter && facts.bridge && facts.wayOut && facts.flows === "as planned"
       ? []
       : [action("set-port-rules", shared, "flows are not those of the rules", none)]),
     ...facts.deadDaemons.filter(served).map(start),

@@ -6,6 +6,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { fail } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { publicAddressFile } from "../cli/context.ts";
 import type { CliContext } from "../cli/context.ts";
 import { endCell } from "../hypervisor/cell-end.ts";
 import { mountsBelow } from "../hypervisor/mounts.ts";
@@ -99,6 +100,7 @@ async function removeRunFiles(places: Places): Promise<number> {
   const programs = ["up", "server", "te-host"] as const;
   const paths = [
     places.ready,
+    publicAddressFile(places.state),
     places.supervisor,
     places.apiSocket,
     places.gitSocket,

@@ -3,7 +3,7 @@
  * that many live side by side. Sockets move to /run/rackyard/<hash> where the path would be too
  * long for one. Makes nothing.
  */
-import { mkdir, realpath, stat } from "node:fs/promises";
+import { chmod, mkdir, readdir, realpath, stat } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
 import { fail, isRackyardError } from "../base/errors.ts";
 import { nearestExisting } from "../base/files.ts";
@@ -68,6 +68,7 @@ export async function makeState(directory: string): Promise<Places> {
       path = join(path, name);
       await mkdir(path).catch(unlessThere);
     }
+    await closeState(directory);
   } catch (error) {
     if (isRackyardError(error)) throw error;
     fail("state-unusable", `the state directory ${directory} cannot be made`, {
@@ -77,6 +78,24 @@ export async function makeState(directory: string): Promise<Places> {
   }
   return placesOf(await realpath(directory));
 }
+
+/**
+ * The state directory is its owner's alone (0700): sockets, disks and logs lie in it. Only one
+ * that is ours or empty is closed, as --state may name a wrong one.
+ */
+async function closeState(directory: string): Promise<void> {
+  const { mode, uid } = await stat(directory);
+  if ((mode & 0o077) === 0) return;
+  const entries = await readdir(directory);
+  const isOurs = entries.length === 0 || entries.some((name) => telling.has(name));
+  if (uid === process.getuid?.() && isOurs) return chmod(directory, 0o700);
+  fail("state-unusable", `${directory} is open to other users, and holds what is not Rackyard's`, {
+    remedy: "choose a new or empty directory with --state, or close this one: chmod 700",
+  });
+}
+
+/** Names by which a state directory is known, also one that is only prepared. */
+const telling = new Set(["server", "te", "tokens", "rackyard.yaml", "layout", "images"]);
 
 /** Another program has made it meanwhile. */
 function unlessThere(error: NodeJS.ErrnoException): void {

@@ -4,7 +4,8 @@
  * executor, archive, scheduler, API. What each part does is the part's.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, rm } from "node:fs/promises";
+import { chmod, mkdir, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { AssertionError } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { describeError, isRackyardError } from "../base/errors.ts";
@@ -15,6 +16,7 @@ import { openFileLog } from "../base/log.ts";
 import type { Log } from "../base/log.ts";
 import { openScope } from "../base/scope.ts";
 import type { Scope } from "../base/scope.ts";
+import { publicAddressFile } from "../cli/context.ts";
 import type { CliContext } from "../cli/context.ts";
 import { openSqliteStore } from "../store/store.ts";
 import { readPidFile, removePidFile, writePidFile } from "./pid-file.ts";
@@ -75,14 +77,25 @@ export async function runServer(context: CliContext): Promise<number> {
   throw asMistake(crash.signal.reason);
 }
 
-/** Where no supervisor tells clients where the server is, the server does. */
+/**
+ * Where no supervisor tells clients where the server is, the server does. The state directory is
+ * closed: who may read without a token finds the address in a file that all may read.
+ */
 async function tellReady(places: Places, server: OpenServer): Promise<AsyncDisposable> {
   const supervised = (await readPidFile(places.pidFile("up"))) !== undefined;
   if (!supervised) {
-    await writeFileAtomic(places.ready, `${JSON.stringify(await server.status())}\n`);
+    const line = `${JSON.stringify(await server.status())}\n`;
+    await writeFileAtomic(places.ready, line, 0o600);
   }
+  const address = publicAddressFile(places.state);
+  const [api] = server.urls;
+  if (server.openToReaders) {
+    await writeFileAtomic(address, `${JSON.stringify({ api })}\n`);
+    for (const folder of [dirname(address), dirname(dirname(address))]) await chmod(folder, 0o755);
+  } else await rm(address, { force: true });
   return {
     async [Symbol.asyncDispose]() {
+      await rm(address, { force: true });
       if (!supervised) await rm(places.ready, { force: true });
     },
   };
@@ -135,7 +148,9 @@ async function makePlaces(places: Places): Promise<void> {
     await mkdir(path, { recursive: true });
   }
   await mkdir(places.keys, { recursive: true, mode: 0o700 });
-  await mkdir(places.sockets, { recursive: true, mode: 0o755 });
+  await mkdir(places.sockets, { recursive: true });
+  // Where they had to move out of the state directory, they are as closed as that one.
+  await chmod(places.sockets, 0o700);
 }
 
 /** 32 random bytes of our own, made at the first start. */

@@ -22,7 +22,8 @@ const server = z.strictObject({
     .optional(),
   layout: z.string().default("./layout"),
   anonymousRead: z.enum(["loopback", "off"]).default("loopback"),
-  nodesDoorPort: z.int().min(0).max(65_535).default(7226),
+  /** Named by the switch's flows too, so that it is never `any free one`. */
+  nodesDoorPort: z.int().min(1).max(65_535).default(7226),
   /** Spelled out to listen without TLS beyond loopback (surface.md §4). */
   insecure: z.boolean().default(false),
 });

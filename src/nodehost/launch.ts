@@ -2,7 +2,7 @@
  * Makes a node and waits until its sshd shows the host key that was made for it (H-17.1), and
  * takes a node away. Every step may run twice: a launch that was cut short goes on where it is.
  */
-import { access, mkdir, rm } from "node:fs/promises";
+import { access, chmod, mkdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { fail } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
@@ -33,7 +33,8 @@ export async function launchNode(
   const { hypervisor } = tools;
   const image = await tools.images.find(node.spec.image);
   if (!image) fail("image-missing", `this host has no image ${node.spec.image}`);
-  await mkdir(parts.folder, { recursive: true, mode: 0o700 });
+  await mkdir(parts.folder, { recursive: true });
+  await chmod(parts.folder, 0o711); // QEMU's account passes through to its own two files
   const name = nodeDomainName(node.id).replace("_", "-");
   const key = await keptHostKey(parts.hostKeyFile, name);
   const on = await isOn(hypervisor, parts);

@@ -2,15 +2,17 @@
  * What a CI node consists of on its host, computed from its record (te-host.md §0, H-17.1): one
  * NIC on the test network, an overlay over its image, a configuration drive. Pure.
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path/posix";
 import { uuid5 } from "../base/ids.ts";
+import { macAddress } from "../hypervisor/mac.ts";
 import { nodeDomainName, nodeTapName } from "../model/machine.ts";
 import type { DomainSpec, PortRule } from "../hypervisor/hypervisor-port.ts";
 import type { HostNode } from "./node-life.ts";
 
 export type NodeGround = {
   readonly hostId: string;
+  /** Of which MACs are made; the host's secret. */
+  readonly macKey: string;
   /** `<state>/te/nodes`. */
   readonly folder: string;
   readonly socketsFolder: string;
@@ -33,7 +35,7 @@ const GIB = 1024 ** 3;
 export function nodePartsOf(ground: NodeGround, node: HostNode): NodeParts {
   const name = nodeDomainName(node.id);
   const tap = nodeTapName(node.id);
-  const mac = macOfNode(ground.hostId, node.id);
+  const mac = macAddress(ground.macKey, "node", node.id, 0);
   const folder = join(ground.folder, node.id);
   const disk = { path: join(folder, "disk.qcow2"), sizeBytes: node.spec.diskGiB * GIB };
   const configDrive = join(folder, "config.img");
@@ -64,10 +66,4 @@ export function nodePartsOf(ground: NodeGround, node: HostNode): NodeParts {
       cdrom: false,
     },
   };
-}
-
-/** As a rack machine's, of the node's id: unique on the host, nodes included. */
-function macOfNode(hostId: string, id: string): string {
-  const digest = createHash("sha256").update(`${hostId}/node/${id}/0`).digest();
-  return ["00", ...digest.subarray(0, 5).toString("hex").match(/../g)!].join(":");
 }

@@ -41,6 +41,7 @@ async function openBench(world = emptyWorld()) {
   const clock: Clock = { ...systemClock, monoMs: () => systemClock.monoMs() + state.aheadMs };
   const ground = {
     hostId,
+    macKey: "key",
     folder: join(directory, "nodes"),
     socketsFolder: "/s",
     testBridge: "br-ctlplane",

@@ -7,8 +7,8 @@ import { parseTable } from "./ovs-vsctl.ts";
 
 const facts: SwitchFacts = {
   cidr: "10.99.0.0/24",
-  host: { mac: "02:00:00:00:00:01", ip: "10.99.0.1" },
-  machine: { mac: "02:00:00:00:00:02", ip: "10.99.0.2", port: "out" },
+  host: { mac: "02:00:00:00:00:01", ip: "10.99.0.1", doors: [22] },
+  machine: { mac: "02:00:00:00:00:02", ip: "10.99.0.2", doors: [7_226], port: "out" },
   numbers: new Map([
     ["out", 1],
     ["te1s0", 11],
@@ -65,6 +65,28 @@ describe("H-2.6 who reaches whom", () => {
     expect(to(off, 21)).toEqual([1]);
     numbers.set("te1s0", 31);
     expect(to(planFlows(all, { ...facts, numbers }), 21)).toEqual([1, 31]);
+  });
+
+  test("H-2.6a taps begin to talk at the doors alone, from their own address", () => {
+    const own = flows.filter((flow) => flow.startsWith("table=20,priority=300,in_port=21,"));
+    const toEnds = own.filter((flow) => /dl_dst=02:/.test(flow) && !/,arp,/.test(flow));
+    expect(toEnds.map((flow) => flow.replace(/^.*in_port=21,/, ""))).toEqual(
+      (
+        [
+          ["02:00:00:00:00:01", "10.99.0.1", 22, "LOCAL"],
+          ["02:00:00:00:00:02", "10.99.0.2", 7_226, 1],
+        ] as const
+      )
+        .flatMap(([mac, address, door, port]) => {
+          const end = `dl_dst=${mac},nw_src=10.99.0.21,nw_dst=${address}`;
+          return [`icmp,${end}`, `tcp,${end},tcp_flags=+ack`, `tcp,${end},tp_dst=${door}`].map(
+            (match) => `${match},actions=output:${port}`,
+          );
+        })
+        .concat(
+          "udp,dl_dst=02:00:00:00:00:01,nw_src=10.99.0.21,nw_dst=10.99.0.1,tp_src=68,tp_dst=67,actions=output:LOCAL",
+        ),
+    );
   });
 
   test("host and machine reach every port, by its MAC", () => {

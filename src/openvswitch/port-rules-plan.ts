@@ -5,7 +5,7 @@
  *
  *   0   where a frame comes from: a tap passes with its own MAC and addresses alone
  *   10  from host or machine: to whom it is addressed
- *   20  from a tap: to host, machine, opened peers
+ *   20  from a tap: to host and machine at the ports that are meant, to opened peers
  *
  * Flows name port numbers, which exist only while a machine runs: they are planned anew whenever
  * one starts. A frame is never flooded to where it is not meant. Pure.
@@ -19,10 +19,13 @@ export type PortEntry = {
   readonly open: readonly string[];
 };
 
+/** An end that taps reach, and the TCP ports at which they may begin to talk to it. */
+type End = { readonly mac: string; readonly ip: string; readonly doors: readonly number[] };
+
 export type SwitchFacts = {
   readonly cidr: string;
-  readonly host: { readonly mac: string; readonly ip: string };
-  readonly machine: { readonly mac: string; readonly ip: string; readonly port: string };
+  readonly host: End;
+  readonly machine: End & { readonly port: string };
   /** Port name → OpenFlow number, of those that are there. */
   readonly numbers: ReadonlyMap<string, number>;
 };
@@ -82,7 +85,9 @@ function fromOutside(live: readonly Live[], facts: SwitchFacts, out: number | un
 
 /**
  * Table 20. To the host only what is addressed to it, and DHCP; to the machine likewise, so that
- * neither routes a tap's packets on to another tap or into the machine's own networks.
+ * neither routes a tap's packets on to another tap or into the machine's own networks. Of TCP a
+ * first segment goes to a door alone; one with ACK (no listener takes it for a beginning) answers
+ * what host or machine began. No UDP but DHCP, no source but the tap's own address.
  */
 function fromTap(
   port: Live,
@@ -99,10 +104,20 @@ function fromTap(
   ];
   const asked = outputs([...ends.map((end) => end.at), ...peers.map((peer) => peer.number)]);
   return [
-    ...ends.flatMap(({ mac, ip, at }) => [
-      flow(300, `arp,dl_dst=${mac}`, `output:${at}`),
-      flow(300, `ip,dl_dst=${mac},nw_dst=${ip}`, `output:${at}`),
-    ]),
+    ...ends.flatMap(({ mac, ip, doors, at }) => {
+      const own = `dl_dst=${mac},nw_src=${port.ip},nw_dst=${ip}`;
+      return [
+        flow(300, `arp,dl_dst=${mac}`, `output:${at}`),
+        flow(300, `icmp,${own}`, `output:${at}`),
+        flow(300, `tcp,${own},tcp_flags=+ack`, `output:${at}`),
+        ...doors.map((door) => flow(300, `tcp,${own},tp_dst=${door}`, `output:${at}`)),
+      ];
+    }),
+    flow(
+      300,
+      `udp,dl_dst=${facts.host.mac},nw_src=${port.ip},nw_dst=${facts.host.ip},tp_src=68,tp_dst=67`,
+      "output:LOCAL",
+    ),
     ...peers.map((peer) => flow(300, `dl_dst=${peer.mac}`, `output:${peer.number}`)),
     flow(200, "arp,dl_dst=ff:ff:ff:ff:ff:ff", asked),
     flow(200, `udp,${MULTICAST},tp_src=68,tp_dst=67`, "output:LOCAL"),

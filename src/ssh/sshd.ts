@@ -4,6 +4,7 @@
  * replacing the files is the gate's.
  */
 import { assert } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
 
 export type SshdOptions = {
   readonly address: string;
@@ -43,7 +44,10 @@ export function sshdConfig(options: SshdOptions): string {
     "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512",
     "Compression no",
     "MaxSessions 10",
-    "MaxStartups 50:30:100",
+    // A source has a share of the logins under way, so that its silent connections shut nobody out.
+    `PerSourceMaxStartups ${limits.gateLoginsPerSource}`,
+    "PerSourceNetBlockSize 32:64",
+    `MaxStartups ${limits.gateLogins / 2}:30:${limits.gateLogins}`,
     "LoginGraceTime 20",
     "ClientAliveInterval 15",
     "ClientAliveCountMax 3",

@@ -3,9 +3,9 @@
  * addresses, port rule, gate account (te-host.md §0, H-1.7, H-3.1). Pure; the same input gives
  * the same parts for ever, which is what adoption and the reconciler stand on.
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path/posix";
 import { uuid5 } from "../base/ids.ts";
+import { macAddress } from "../hypervisor/mac.ts";
 import { domainName, machineName, privateBridge, tapName } from "../model/machine.ts";
 import type { Kind, MachineIndex } from "../model/machine.ts";
 import type { CellAccount, DomainSpec, PortRule } from "../hypervisor/hypervisor-port.ts";
@@ -13,6 +13,8 @@ import type { CellAccount, DomainSpec, PortRule } from "../hypervisor/hypervisor
 /** What of the host the parts depend on. */
 export type HostGround = {
   readonly hostId: string;
+  /** Of which MACs are made; the host's secret. */
+  readonly macKey: string;
   /** `<state>/te/disks`. */
   readonly disksFolder: string;
   /** Logs of serial lines, named by machine. */
@@ -90,12 +92,6 @@ export function accountName(number: number): string {
   return `te${number}`;
 }
 
-/** `00:` and five bytes of a hash, as te-host.md §0 says: 2014's readers want the octet 00. */
-export function macOf(hostId: string, number: number, machine: MachineIndex, nic: number): string {
-  const digest = createHash("sha256").update(`${hostId}/${number}/${machine}/${nic}`).digest();
-  return ["00", ...digest.subarray(0, 5).toString("hex").match(/../g)!].join(":");
-}
-
 function machinePart(
   ground: HostGround,
   number: number,
@@ -114,7 +110,7 @@ function machinePart(
     memoryMiB: size.memoryMiB,
     cpus: size.cpus,
     nics: bridges.map((bridge, nic) => ({
-      mac: macOf(ground.hostId, number, index, nic),
+      mac: macAddress(ground.macKey, number, index, nic),
       bridge,
       tap: tapName(number, index, nic),
       mtu: ground.mtu,

@@ -13,6 +13,7 @@ import type { FoundParts, WantedTestenv } from "./plan.ts";
 const hostId = "11111111-2222-4333-8444-555555555555";
 const ground = {
   hostId,
+  macKey: "key",
   disksFolder: "/d",
   consolesFolder: "/c",
   socketsFolder: "/s",

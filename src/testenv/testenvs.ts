@@ -53,6 +53,7 @@ export type TestenvsOptions = {
   readonly folder: string;
   readonly binFolder: string;
   readonly hostId: string;
+  readonly macKey: string;
   readonly config: Config["teHost"];
   readonly hypervisor: Hypervisor;
   readonly rules: RuleBook;
@@ -197,6 +198,7 @@ async function openInner(options: TestenvsOptions) {
     address: hypervisor.testNetwork.hostIp,
     port: config.ssh.port,
     hostKey: options.sshHostKey.privateKey,
+    clock,
     binFolder: options.binFolder,
     answer: verbs,
     log,
@@ -288,10 +290,11 @@ function foldersIn(folder: string) {
 }
 
 /** A kind that the configuration no longer knows is taken down by its parts alone. */
-export function partsIn({ hypervisor, hostId, folder, config }: PartsGround) {
+export function partsIn({ hypervisor, hostId, macKey, folder, config }: PartsGround) {
   const { disks, consoles } = foldersIn(folder);
   const ground: HostGround = {
     hostId,
+    macKey,
     disksFolder: disks,
     consolesFolder: consoles,
     socketsFolder: consoleSockets,
@@ -303,7 +306,10 @@ export function partsIn({ hypervisor, hostId, folder, config }: PartsGround) {
   return (te: Pick<Testenv, "number" | "kind">): TestenvParts =>
     partsOf(ground, te.number, te.kind, kindOf(te.kind));
 }
-export type PartsGround = Pick<TestenvsOptions, "hypervisor" | "hostId" | "folder" | "config">;
+export type PartsGround = Pick<
+  TestenvsOptions,
+  "hypervisor" | "hostId" | "macKey" | "folder" | "config"
+>;
 
 /** Grants that may come at once without waiting for a key (H-6.4). */
 const KEYS_AHEAD = 3;

@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { run } from "../../src/base/command.ts";
-import { disks } from "../../src/hypervisor/disks.ts";
+import { openDisks } from "../../src/hypervisor/disks.ts";
 
 let directory: string;
+const disks = openDisks("/var/lib/rackyard");
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "rackyard-disks-"));
 });

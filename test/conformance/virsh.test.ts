@@ -44,7 +44,14 @@ afterAll(async () => {
 });
 
 const domains = () =>
-  openDomains({ virsh, uri, flavour: "test", hostId, onStarted: async () => undefined });
+  openDomains({
+    virsh,
+    uri,
+    flavour: "test",
+    hostId,
+    state: directory,
+    onStarted: async () => undefined,
+  });
 
 describe("H-4.7 domains on libvirt's test driver", () => {
   testDomains({

@@ -23,8 +23,9 @@ if (!insideCell(cell)) {
 }
 
 const log = openFileLog(`${state}/log/agent.jsonl`, "debug");
+const doors = { gate: 22, nodes: 7_226 };
 const began = performance.now();
-const hypervisor = await openHypervisor({ cell, hostId, accelerator: "tcg", log });
+const hypervisor = await openHypervisor({ cell, hostId, accelerator: "tcg", doors, log });
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 hypervisor.onRestart((restart) => say({ restart }));
 const stop = new AbortController();

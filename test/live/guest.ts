@@ -5,6 +5,7 @@
  * 2323 says. Made once and kept under /var/cache/rackyard-test.
  */
 import {
+  chmod,
   copyFile,
   mkdir,
   mkdtemp,
@@ -94,11 +95,15 @@ export async function prepareGuest(): Promise<Guest> {
     initrd: join(directory, "initrd"),
     disk: join(directory, "disk.img"),
   };
-  if ((await names(directory)).length > 0) return guest;
+  if ((await names(directory)).length > 0) {
+    await chmod(directory, 0o755); // QEMU's account reads the disk
+    return guest;
+  }
   const aside = await mkdtemp(join(cache, "new-"));
   await copyFile(join(root, "boot", `vmlinuz-${version}`), join(aside, "vmlinuz"));
   await makeInitramfs(aside, join(root, "lib/modules", version, "kernel"));
   await makeDisk(aside);
+  await chmod(aside, 0o755);
   await finish(aside, directory);
   return guest;
 }

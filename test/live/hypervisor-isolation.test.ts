@@ -110,6 +110,7 @@ describe("H-2.6 on the real switch", () => {
   };
   const from = (name: "seed1" | "seed2" | "nodeA" | "nodeB", n: number) =>
     `dl_src=${nic(name).mac},dl_type=0x0800,nw_src=${ip(n)}`;
+  const syn = (port: number) => `nw_proto=6,tp_src=40000,tp_dst=${port},tcp_flags=0x002`;
   const open = async (...peers: number[]): Promise<void> => {
     const [seed1, ...others] = rules;
     await bench.agent.call("portRules", "apply", [
@@ -121,13 +122,47 @@ describe("H-2.6 on the real switch", () => {
   test("seeds and nodes reach host and machine, and not one another", async () => {
     const [host, machine] = [await macOf("host"), await macOf("machine")];
     const reached = async (name: "seed1" | "seed2" | "nodeA" | "nodeB", n: number) => [
-      ...(await switched(name, `${from(name, n)},dl_dst=${host},nw_dst=${ip(1)}`)),
-      ...(await switched(name, `${from(name, n)},dl_dst=${machine},nw_dst=${ip(2)}`)),
+      ...(await switched(name, `${from(name, n)},dl_dst=${host},nw_dst=${ip(1)},${syn(22)}`)),
+      ...(await switched(name, `${from(name, n)},dl_dst=${machine},nw_dst=${ip(2)},${syn(7_226)}`)),
       ...(await switched(name, `${from(name, n)},dl_dst=${nic("seed1").mac},nw_dst=${ip(11)}`)),
       ...(await switched(name, `${from(name, n)},dl_dst=${nic("nodeB").mac},nw_dst=${ip(181)}`)),
     ];
     expect(await reached("seed2", 12)).toEqual(["host", "out"]);
     expect(await reached("nodeA", 180)).toEqual(["host", "out"]);
+  });
+
+  test("H-2.6a of host and machine they reach the doors alone, from their own address", async () => {
+    const [host, machine] = [await macOf("host"), await macOf("machine")];
+    const [toHost, toMachine] = [
+      `dl_dst=${host},nw_dst=${ip(1)}`,
+      `dl_dst=${machine},nw_dst=${ip(2)}`,
+    ];
+    const own = from("nodeA", 180);
+    const foreign = `dl_src=${nic("nodeA").mac},dl_type=0x0800,nw_src=10.50.0.20`;
+    const udp = (port: number) => `nw_proto=17,tp_src=5000,tp_dst=${port}`;
+    const frames: [what: string, frame: string, to: string[]][] = [
+      ["another port of the machine", `${own},${toMachine},${syn(22)}`, []],
+      ["another port of the host", `${own},${toHost},${syn(7_226)}`, []],
+      [
+        "an answer to the machine",
+        `${own},${toMachine},nw_proto=6,tp_src=22,tp_dst=40000,tcp_flags=0x012`,
+        ["out"],
+      ],
+      [
+        "an answer to the host",
+        `${own},${toHost},nw_proto=6,tp_src=22,tp_dst=40000,tcp_flags=0x012`,
+        ["host"],
+      ],
+      ["ICMP", `${own},${toMachine},nw_proto=1,icmp_type=8`, ["out"]],
+      ["UDP to the machine", `${own},${toMachine},${udp(53)}`, []],
+      ["UDP to the host", `${own},${toHost},${udp(67)}`, []],
+      ["SCTP", `${own},${toMachine},nw_proto=132,tp_dst=7226`, []],
+      ["a foreign source at the door", `${foreign},${toMachine},${syn(7_226)}`, []],
+      ["a foreign source at the gate", `${foreign},${toHost},${syn(22)}`, []],
+    ];
+    const seen = [];
+    for (const [what, frame] of frames) seen.push([what, await switched("nodeA", frame)]);
+    expect(seen).toEqual(frames.map(([what, , to]) => [what, to]));
   });
 
   test("the holder's address is opened to its seed and closed again", async () => {

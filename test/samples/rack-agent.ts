@@ -76,6 +76,7 @@ export type Fate = {
 
 const ground = () => ({
   hostId,
+  macKey: "key",
   disksFolder: join(directory, "disks"),
   consolesFolder: join(directory, "consoles"),
   socketsFolder: "/s",

@@ -13,6 +13,7 @@ import { parseFlows, planFlows } from "../../openvswitch/port-rules-plan.ts";
 import type { PortEntry, SwitchFacts } from "../../openvswitch/port-rules-plan.ts";
 import { managementOf, SHARED_BRIDGE } from "./bridges.ts";
 import type { PortRule, PortRules } from "../hypervisor-port.ts";
+import { dhcpClientsHold, setDhcpClients } from "./packet-filter.ts";
 
 const address = { tap: z.string(), mac: z.string(), ip: z.string() };
 const rulesSchema = z.array(
@@ -25,6 +26,8 @@ const rulesSchema = z.array(
 export type KeptPortRules = PortRules & {
   /** Makes the flows of the kept rules hold for the ports that are there now. */
   refresh(): Promise<void>;
+  /** The same, and DHCP's clients whatever this process set before. */
+  mend(): Promise<void>;
   /** Do the switch's flows differ from those of the kept rules? */
   differ(): Promise<boolean>;
 };
@@ -48,15 +51,28 @@ export function openPortRules(
   const flows = async (rules: readonly PortRule[]): Promise<string[]> =>
     planFlows(rules.map(entryOf), { ...facts, numbers: await ovs.portNumbers(SHARED_BRIDGE) });
 
+  const macsOf = (rules: readonly PortRule[]): string[] => rules.map(({ mac }) => mac);
+  // A fence waits for its flows alone: who may ask for an address seldom changes.
+  let clients: string | undefined;
+  async function enforce(rules: readonly PortRule[], always: boolean): Promise<void> {
+    await replaceFlows(target, await flows(rules));
+    const wanted = macsOf(rules).sort().join();
+    if (!always && wanted === clients) return;
+    await setDhcpClients(macsOf(rules));
+    clients = wanted;
+  }
+
   return {
     apply: (rules) =>
       inTurn(async () => {
         await writeFileAtomic(path, `${JSON.stringify(rules)}\n`);
-        await replaceFlows(target, await flows(rules));
+        await enforce(rules, false);
       }),
-    refresh: () => inTurn(async () => replaceFlows(target, await flows(await kept()))),
+    refresh: () => inTurn(async () => enforce(await kept(), false)),
+    mend: () => inTurn(async () => enforce(await kept(), true)),
     differ: () =>
       inTurn(async () => {
+        if (!(await dhcpClientsHold(macsOf(await kept())))) return true;
         const wanted = join(directory, "port-rules.flows");
         await writeFileAtomic(wanted, `${(await flows(await kept())).join("\n")}\n`);
         const args = ["-O", "OpenFlow14", "diff-flows", target, wanted];

@@ -43,6 +43,8 @@ import { viewsOf } from "./views.ts";
 
 export type OpenServer = AsyncDisposable & {
   readonly urls: readonly string[];
+  /** Everybody on this machine may read (`server.anonymousRead`). */
+  readonly openToReaders: boolean;
   reload(): Promise<Reloaded>;
   status(): Promise<object>;
   /** Nobody loses a place in the queue by our stopping. */
@@ -98,6 +100,7 @@ export async function openServerParts(around: ServerSurroundings): Promise<OpenS
   const opened = stack.move();
   return {
     urls: api.get().urls,
+    openToReaders: server.anonymousRead === "loopback",
     reload: calls.reload,
     status: calls.status,
     beginStop: () => parts.broker.beginStop(),

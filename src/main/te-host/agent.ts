@@ -22,7 +22,7 @@ import { openImageStore } from "../../image/content-store.ts";
 import { imagesToRemove } from "../../image/collection.ts";
 import type { ImageStore } from "../../image/content-store.ts";
 import type { Config } from "../../model/config.ts";
-import type { ToHost } from "../../model/session.ts";
+import type { ToHost, Wanted } from "../../model/session.ts";
 import { openImageBuilds } from "../../nodehost/image-builds.ts";
 import type { ImageBuilds, OutsideCommand } from "../../nodehost/image-builds.ts";
 import { openNodes } from "../../nodehost/nodes.ts";
@@ -35,6 +35,8 @@ import { carve } from "../../testenv/carve.ts";
 import { consoleSockets, openTestenvs } from "../../testenv/testenvs.ts";
 import type { Testenvs } from "../../testenv/testenvs.ts";
 import { testenvRecords } from "../../testenv/record.ts";
+import { admittedOnly } from "./admitted.ts";
+import { doorsOf } from "./doors.ts";
 import { hostSize } from "./host-size.ts";
 import { enterWorld, hostClock, openIdentity } from "./identity.ts";
 import type { Identity } from "./identity.ts";
@@ -79,6 +81,7 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     await openHypervisor({
       cell,
       hostId: identity.hostId,
+      doors: doorsOf(config),
       accelerator: config.teHost.accelerator,
       log,
     }),
@@ -137,7 +140,7 @@ function dial({ broker, log, cell, config }: AgentOptions, parts: Parts): Broker
       hello: (sessionNumber) => helloOf({ ...parts, cell, config, sessionNumber }),
       async onWelcome(welcome) {
         parts.nodes.claim(welcome.nodes);
-        await parts.testenvs.onWelcome(welcome.testenvs);
+        await parts.testenvs.onWelcome(welcome.testenvs.map((it) => admit(parts, it, log)));
       },
       onMessage: openRoute(parts, log),
     },
@@ -165,6 +168,7 @@ async function openParts(
     folder,
     binFolder: options.binFolder,
     hostId: identity.hostId,
+    macKey: identity.macKey,
     config: config.teHost,
     hypervisor,
     rules,
@@ -190,6 +194,7 @@ async function openParts(
     },
     ground: {
       hostId: identity.hostId,
+      macKey: identity.macKey,
       folder: join(folder, "nodes"),
       socketsFolder: consoleSockets,
       testBridge: hypervisor.testNetwork.bridge,
@@ -300,6 +305,7 @@ async function route(
 ): Promise<void> {
   switch (message.kind) {
     case "wanted":
+      return parts.testenvs.onMessage({ ...message, wanted: admit(parts, message.wanted, log) });
     case "taken":
     case "extend":
     case "reset":
@@ -320,6 +326,11 @@ async function route(
     default:
       return assertNever(message, "message");
   }
+}
+
+function admit({ hypervisor, nodes }: Parts, wanted: Wanted, log: Log): Wanted {
+  const { cidr } = hypervisor.testNetwork;
+  return admittedOnly(wanted, { cidr, nodes: nodes.reports(), log });
 }
 
 /** A sign of life every 5 s, and what may be wrong with the host. */

@@ -16,6 +16,8 @@ import type { Store } from "../../store/store.ts";
 
 export type Identity = {
   readonly hostId: string;
+  /** Secret: machines' MACs are made of it. */
+  readonly macKey: string;
   readonly certificateKey: KeyObject;
   /** SPKI PEM, for the broker. */
   readonly certificatePublicKey: string;
@@ -28,6 +30,7 @@ export async function openIdentity(store: Store, keysFolder: string): Promise<Id
   const certificateKey = await keptCertificateKey(join(keysFolder, "certificate_ed25519.pem"));
   return {
     hostId: await keptFact(store, "host-id", () => systemRandom.uuid4()),
+    macKey: await keptFact(store, "mac-key", () => systemRandom.bytes(32).toString("hex")),
     certificateKey,
     certificatePublicKey: createPublicKey(certificateKey)
       .export({ type: "spki", format: "pem" })
@@ -47,6 +50,10 @@ export async function openIdentity(store: Store, keysFolder: string): Promise<Id
 /** What `plan` shows where nothing was ever started: an identity that is not kept. */
 export async function knownHostId(store: Store): Promise<string | undefined> {
   return store.fact("host-id");
+}
+
+export async function knownMacKey(store: Store): Promise<string | undefined> {
+  return store.fact("mac-key");
 }
 
 export type World = {

@@ -11,6 +11,7 @@ import { silentLog } from "../../base/log.ts";
 import type { CliContext } from "../../cli/context.ts";
 import { enterCell, insideCell, readCell } from "../../hypervisor/cell.ts";
 import type { Cell } from "../../hypervisor/cell.ts";
+import { doorsOf } from "./doors.ts";
 import { openHypervisor } from "../../hypervisor/hypervisor.ts";
 import type { PlannedAction } from "../../hypervisor/hypervisor-port.ts";
 import type { Config } from "../../model/config.ts";
@@ -28,7 +29,7 @@ import { placesOf } from "../places.ts";
 import { programArguments } from "../program-arguments.ts";
 import { readSettings } from "../server/settings.ts";
 import { carveHost } from "./agent.ts";
-import { hostClock, knownHostId } from "./identity.ts";
+import { hostClock, knownHostId, knownMacKey } from "./identity.ts";
 import { planAll } from "./passes.ts";
 
 export async function runTeHostPlan(context: CliContext): Promise<number> {
@@ -93,11 +94,13 @@ async function testenvsOf(config: Config, state: string, store: Store): Promise<
 
 async function planInside(cell: Cell, config: Config, store: Store): Promise<PlannedAction[]> {
   const hostId = (await knownHostId(store)) ?? "00000000-0000-4000-8000-000000000000";
+  const macKey = (await knownMacKey(store)) ?? "";
   const { accelerator } = config.teHost;
   const folder = join(cell.state, "te");
   await using hypervisor = await openHypervisor({
     cell,
     hostId,
+    doors: doorsOf(config),
     accelerator,
     readOnly: true,
     log: silentLog,
@@ -111,7 +114,7 @@ async function planInside(cell: Cell, config: Config, store: Store): Promise<Pla
     setAccounts: nothing,
     accounts: cellAccounts,
     testenvs: () => testenvs,
-    partsOf: partsIn({ hypervisor, hostId, folder, config: config.teHost }),
+    partsOf: partsIn({ hypervisor, hostId, macKey, folder, config: config.teHost }),
     post: nothing,
   });
   await using nodes = await openNodes({
@@ -123,6 +126,7 @@ async function planInside(cell: Cell, config: Config, store: Store): Promise<Pla
     },
     ground: {
       hostId,
+      macKey,
       folder: join(folder, "nodes"),
       socketsFolder: consoleSockets,
       testBridge: hypervisor.testNetwork.bridge,
@@ -143,6 +147,7 @@ async function planAnew(state: string, config: Config, store: Store): Promise<Pl
   const hostId = "00000000-0000-4000-8000-000000000000";
   const ground = {
     hostId,
+    macKey: "",
     disksFolder: join(state, "te/disks"),
     consolesFolder: join(state, "te/consoles"),
     socketsFolder: consoleSockets,

@@ -12,7 +12,7 @@ import type { Terms, Testenv } from "../testenv-state.ts";
 import { partsOf } from "../parts.ts";
 import { openPower } from "../power.ts";
 import { makeRecordFolder, openRecorder } from "../recorder/recorder.ts";
-import type { GateRequest } from "./gate.ts";
+import type { GateRequest } from "./rack-sockets.ts";
 import type { GateAnswer } from "./verb-codec.ts";
 import { openVerbs } from "./verbs.ts";
 
@@ -25,6 +25,7 @@ const leased: Testenv = {
 };
 const ground = {
   hostId: "11111111-2222-4333-8444-555555555555",
+  macKey: "key",
   disksFolder: "/d",
   consolesFolder: "/c",
   socketsFolder: "/s",

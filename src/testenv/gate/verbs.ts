@@ -6,7 +6,7 @@
 import { describeError, isRackyardError } from "../../base/errors.ts";
 import type { Domains, Disks } from "../../hypervisor/hypervisor-port.ts";
 import type { ImageStore } from "../../image/content-store.ts";
-import type { GateRequest } from "./gate.ts";
+import type { GateRequest } from "./rack-sockets.ts";
 import type { Testenv } from "../testenv-state.ts";
 import type { TestenvParts } from "../parts.ts";
 import type { Power } from "../power.ts";
