@@ -5,9 +5,11 @@ import { readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { call } from "../../src/base/http-client.ts";
+import { silentLog } from "../../src/base/log.ts";
 import { until } from "../../src/base/wait.ts";
 import { openHolder } from "../../src/lease/holder/holder.ts";
 import { openLeaseCalls } from "../../src/lease/holder/lease-calls.ts";
+import { openBuildLeases } from "../../src/main/build-leases.ts";
 import type { LeaseRequestInput, LeaseView } from "../../src/model/lease.ts";
 import { makeLeaseDirectory, openLeaseServer } from "./lease-world.ts";
 import type { LeaseServer } from "./lease-world.ts";
@@ -367,7 +369,12 @@ test("takeable: a waiter without a node keeps its place and is passed over", asy
   expect(early.why![0]).toMatchObject({ code: "not-takeable" });
   const late = await openHolder(server.endpoint).acquire(asking(), { signal: never });
   const behind = await calls().ask(asking({ holder: { name: "behind" } }), "b");
-  await calls().offer(early, true, ["10.99.0.180"]);
+  // A stranger may name no address of the test network; our scheduler, in the process, may.
+  await expect(calls().offer(early, true, ["10.99.0.180"])).rejects.toMatchObject({
+    code: "address-not-yours",
+    faults: [{ pointer: "/holder/addresses/0" }],
+  });
+  await openBuildLeases(() => server.broker.leases, silentLog).offer(early, true, ["10.99.0.180"]);
   await late.release();
   await becomes(early.id, "active");
   expect((await stateOf(behind.id)).state).toBe("waiting");

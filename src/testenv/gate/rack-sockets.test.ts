@@ -71,6 +71,6 @@ test("a client that was turned away and stays does not keep its rack's socket fr
   await until(() => sockets.open(1) === limits.gateCalls, { timeoutMs: 5_000, what: "all" });
   const more = connect({ path: path(1), allowHalfOpen: true });
   await answerOf(more);
-  await sockets.shut(1);
+  await expect(sockets.shut(1)).resolves.toBe(undefined);
   more.destroy();
 });
