@@ -108,7 +108,7 @@ describe.each([0, 1])("installation %i", (index) => {
 
   test("on the machine nothing of it can be read or connected to", async () => {
     const tops = [it().state, "/run/rackyard"];
-    const found = (await run("python3", ["-c", find, ...tops])).stdout;
+    const found = (await run("/usr/bin/python3", ["-c", find, ...tops])).stdout;
     const sockets = lines(found).filter((line) => line.startsWith("socket "));
     expect(sockets.join()).toContain("libvirt-sock");
     expect(sockets.join()).toContain("db.sock");
@@ -118,7 +118,7 @@ describe.each([0, 1])("installation %i", (index) => {
       const name = line.split(/\s+/)[7] ?? "";
       return /^@.*(rackyard|libvirt|openvswitch)/i.test(name) ? [`socket ${name}`] : [];
     });
-    const tried = await run("setpriv", [...asNobody, "python3", "-c", attempt], {
+    const tried = await run("setpriv", [...asNobody, "/usr/bin/python3", "-c", attempt], {
       stdin: [found, ...abstract, ""].join("\n"),
     });
     const others = lines(tried.stdout).filter(
@@ -149,7 +149,7 @@ describe.each([0, 1])("installation %i", (index) => {
 
   test("every socket's own mode is closed too, whatever folder it lies in", async () => {
     const tops = [it().state, cellPlaces(it().state).sockets, placesOf(it().state).sockets];
-    const found = lines((await run("python3", ["-c", find, ...tops])).stdout);
+    const found = lines((await run("/usr/bin/python3", ["-c", find, ...tops])).stdout);
     for (const line of found.filter((one) => one.startsWith("socket "))) {
       const path = line.slice("socket ".length);
       expect(`${path} ${((await stat(path)).mode & 0o007).toString(8)}`).toBe(`${path} 0`);
@@ -178,11 +178,16 @@ describe.each([0, 1])("installation %i", (index) => {
       "for name in",
       "folders[:] = [f for f in folders if os.path.join(here, f) != '/run/rackyard-machine-etc']\n        for name in",
     );
-    const found = (await runInCell(cell, "python3", ["-c", pruned, ...tops])).stdout;
+    const found = (await runInCell(cell, "/usr/bin/python3", ["-c", pruned, ...tops])).stdout;
     expect(lines(found)).toContain("socket /run/libvirt/libvirt-sock");
-    const tried = await runInCell(cell, "setpriv", [...asNobody, "python3", "-c", attempt], {
-      stdin: found,
-    });
+    const tried = await runInCell(
+      cell,
+      "setpriv",
+      [...asNobody, "/usr/bin/python3", "-c", attempt],
+      {
+        stdin: found,
+      },
+    );
     const others = lines(tried.stdout).filter(
       (line) => !allowedInside.some(([pattern]) => pattern.test(line)),
     );

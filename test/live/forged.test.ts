@@ -100,7 +100,15 @@ const address = (n: number): string =>
     .join("");
 async function say(who: typeof a, packet: { frame?: string; chaddr?: string; options: string }) {
   const { frame = who.mac, chaddr = who.mac, options } = packet;
-  const { stdout } = await inside("python3", "-c", dhcp, who.inner, frame, chaddr, options);
+  const { stdout } = await inside(
+    "/usr/bin/python3",
+    "-c",
+    dhcp,
+    who.inner,
+    frame,
+    chaddr,
+    options,
+  );
   return stdout.trim();
 }
 const log = (): Promise<string> => readFile(join(bench.state, "log/dnsmasq.log"), "utf8");
@@ -176,7 +184,7 @@ describe("H-2.6a what a node reaches of host and machine", () => {
   const fetched = async (host: string, port: number): Promise<string> => {
     const words =
       "import socket,sys\ns=socket.create_connection((sys.argv[1],int(sys.argv[2])),2)\nprint(s.recv(9).decode())";
-    const { stdout, stderr } = await inside("python3", "-c", words, host, String(port));
+    const { stdout, stderr } = await inside("/usr/bin/python3", "-c", words, host, String(port));
     return stdout.trim() || (stderr.trim().split("\n").at(-1) ?? "");
   };
 
@@ -190,7 +198,7 @@ describe("H-2.6a what a node reaches of host and machine", () => {
   test("a source outside of the test network does not pass", async () => {
     await run("ip", ["-n", netns, "addr", "add", "192.0.2.9/24", "dev", a.inner]);
     const ping = async (...from: string[]) =>
-      (await inside("python3", "-c", echo, ip(2), ...from)).stdout.trim();
+      (await inside("/usr/bin/python3", "-c", echo, ip(2), ...from)).stdout.trim();
     expect(await ping(ip(a.n))).toBe("answered");
     // heard by the machine or not: what counts is that the frame does not leave by `out`
     const sent = async () =>
@@ -234,19 +242,29 @@ s = socket.create_server((sys.argv[1], 22), backlog=4096)
 held = []
 while True: held.append(s.accept())
 `;
-      const words = ["netns", "exec", cell, "timeout", "20", "python3", "-c", listener, hostIp];
+      const words = [
+        "netns",
+        "exec",
+        cell,
+        "timeout",
+        "20",
+        "/usr/bin/python3",
+        "-c",
+        listener,
+        hostIp,
+      ];
       const stood = run("ip", words, { accept: "any", timeoutMs: 60_000 });
       await until(() => opens(hostIp), { timeoutMs: 10_000, what: "the listener" });
-      const held = Number((await inside("python3", "-c", hold, hostIp)).stdout.trim());
+      const held = Number((await inside("/usr/bin/python3", "-c", hold, hostIp)).stdout.trim());
       expect(held).toBeGreaterThan(40);
       expect(held).toBeLessThanOrEqual(64);
-      const machine = await run("python3", ["-c", hold, hostIp]);
+      const machine = await run("/usr/bin/python3", ["-c", hold, hostIp]);
       expect(Number(machine.stdout.trim())).toBe(130);
       await stood;
     },
   );
   async function opens(hostIp: string): Promise<boolean> {
     const words = "import socket,sys\nsocket.create_connection((sys.argv[1],22),1)";
-    return (await run("python3", ["-c", words, hostIp], { accept: "any" })).exitCode === 0;
+    return (await run("/usr/bin/python3", ["-c", words, hostIp], { accept: "any" })).exitCode === 0;
   }
 });

@@ -139,7 +139,7 @@ describe("H-2.6 on the real switch", () => {
     ];
     const own = from("nodeA", 180);
     const foreign = `dl_src=${nic("nodeA").mac},dl_type=0x0800,nw_src=10.50.0.20`;
-    const udp = (port: number) => `nw_proto=17,tp_src=5000,tp_dst=${port}`;
+    const udp = (port: number) => `nw_proto=17,udp_src=5000,udp_dst=${port}`;
     const frames: [what: string, frame: string, to: string[]][] = [
       ["another port of the machine", `${own},${toMachine},${syn(22)}`, []],
       ["another port of the host", `${own},${toHost},${syn(7_226)}`, []],
@@ -156,7 +156,7 @@ describe("H-2.6 on the real switch", () => {
       ["ICMP", `${own},${toMachine},nw_proto=1,icmp_type=8`, ["out"]],
       ["UDP to the machine", `${own},${toMachine},${udp(53)}`, []],
       ["UDP to the host", `${own},${toHost},${udp(67)}`, []],
-      ["SCTP", `${own},${toMachine},nw_proto=132,tp_dst=7226`, []],
+      ["SCTP", `${own},${toMachine},nw_proto=132,sctp_dst=7226`, []],
       ["a foreign source at the door", `${foreign},${toMachine},${syn(7_226)}`, []],
       ["a foreign source at the gate", `${foreign},${toHost},${syn(22)}`, []],
     ];
