@@ -21,31 +21,18 @@ import type {
   Lease,
   LeaseRecord,
   Ledger,
-  Policy,
   TestenvRecord,
 } from "../../src/lease/ledger/ledger-state.ts";
 import { fits, freeTestenvs, openShelf } from "../../src/lease/ledger/matching.ts";
 import { restoreLedger } from "../../src/lease/ledger/restoring.ts";
 import { wantedOf } from "../../src/lease/ledger/wanted.ts";
 import type { WantedOfTestenv } from "../../src/lease/ledger/wanted.ts";
+import { samplePolicy, sampleRequest } from "./leases.ts";
 import { sampleFacts, sampleReport } from "./hosts.ts";
 
 export type Crash = "no" | "before" | "after";
 
-const policy: Policy = {
-  holderTtlMs: 30_000,
-  streamLossMs: 2_000,
-  takenMs: 10_000,
-  prepareMs: 15_000,
-  avoidMs: 60_000,
-  maxDurationMs: 600_000,
-  deadlineSlackMs: 5_000,
-  hostSuspectMs: 30_000,
-  hostGraceMs: 60_000,
-  turnMs: 3_000,
-  waiters: 100,
-  leasesPerHolder: 100,
-};
+const policy = samplePolicy({ waiters: 100, leasesPerHolder: 100 });
 
 type Rack = {
   epoch: number;
@@ -76,16 +63,10 @@ type HostModel = {
   alive: boolean;
 };
 
-const request: LeaseRequest = {
-  machines: { count: 1 },
-  environments: 1,
+const request = sampleRequest({
   durationSeconds: 120,
-  priority: "normal",
-  takeable: true,
-  requeue: false,
-  avoid: { hosts: [], testenvs: [] },
   holder: { name: "someone", addresses: [] },
-};
+});
 
 /** One world: the ledger, what is durable of it, two hosts, and what must hold. */
 export function openWorld() {

@@ -15,10 +15,11 @@ import { parseArgs } from "node:util";
 import { call } from "../../src/base/http-client.ts";
 import { decide } from "../../src/lease/ledger/decide.ts";
 import type { LedgerEvent } from "../../src/lease/ledger/ledger-event.ts";
-import type { Ledger, Policy } from "../../src/lease/ledger/ledger-state.ts";
+import type { Ledger } from "../../src/lease/ledger/ledger-state.ts";
 import { emptyLedger } from "../../src/lease/ledger/restoring.ts";
 import type { LeaseRequest } from "../../src/model/lease.ts";
 import { openScriptedHost } from "../../test/scenarios/scripted-host.ts";
+import { samplePolicy, sampleRequest } from "../../test/samples/leases.ts";
 import { sampleFacts, sampleReport } from "../../test/samples/hosts.ts";
 
 const { values } = parseArgs({
@@ -28,20 +29,7 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const policy: Policy = {
-  holderTtlMs: 30_000,
-  streamLossMs: 2_000,
-  takenMs: 10_000,
-  prepareMs: 15_000,
-  avoidMs: 60_000,
-  maxDurationMs: 600_000,
-  deadlineSlackMs: 5_000,
-  hostSuspectMs: 30_000,
-  hostGraceMs: 60_000,
-  turnMs: 3_000,
-  waiters: 3_000,
-  leasesPerHolder: 5_000,
-};
+const policy = samplePolicy();
 const uuid = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
 
 const decisions = measureDecisions();
@@ -78,17 +66,8 @@ function measureDecisions() {
     happen({ kind: "hello", facts, reports, processes: [] });
     happen({ kind: "host-open", hostId: facts.hostId });
   }
-  const request = (labels: string, memoryMiB: number): LeaseRequest => ({
-    machines: { count: 5, memoryMiB },
-    labels,
-    environments: 1,
-    durationSeconds: 600,
-    priority: "normal",
-    takeable: true,
-    requeue: false,
-    avoid: { hosts: [], testenvs: [] },
-    holder: { name: "bench", addresses: [] },
-  });
+  const request = (labels: string, memoryMiB: number): LeaseRequest =>
+    sampleRequest({ machines: { count: 5, memoryMiB }, labels, durationSeconds: 600 });
   const ask = (id: string, labels = "big", memoryMiB = 1): void =>
     happen({
       kind: "ask",

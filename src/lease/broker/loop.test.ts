@@ -2,6 +2,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { handClock } from "../../../test/samples/clock.ts";
 import type { HandClock } from "../../../test/samples/clock.ts";
+import { samplePolicy, sampleRequest } from "../../../test/samples/leases.ts";
 import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
 import { limits } from "../../base/limits.ts";
 import { silentLog } from "../../base/log.ts";
@@ -9,25 +10,12 @@ import { openTroubles } from "../../base/troubles.ts";
 import type { LeaseRequest } from "../../model/lease.ts";
 import type { Store } from "../../store/store.ts";
 import type { CheckedReport, LedgerEvent } from "../ledger/ledger-event.ts";
-import type { Policy } from "../ledger/ledger-state.ts";
+
 import { emptyLedger } from "../ledger/restoring.ts";
 import { openLoop, steadyTime } from "./loop.ts";
 import type { Loop } from "./loop.ts";
 
-const policy: Policy = {
-  holderTtlMs: 30_000,
-  streamLossMs: 2_000,
-  takenMs: 10_000,
-  prepareMs: 15_000,
-  avoidMs: 60_000,
-  maxDurationMs: 3_600_000,
-  deadlineSlackMs: 5_000,
-  hostSuspectMs: 30_000,
-  hostGraceMs: 60_000,
-  turnMs: 3_000,
-  waiters: 2_000,
-  leasesPerHolder: 100,
-};
+const policy = samplePolicy({ maxDurationMs: 3_600_000 });
 
 /** A store that keeps nothing, counts its transactions, and may be away. */
 function openCounting() {
@@ -65,17 +53,8 @@ beforeEach(() => {
   });
 });
 
-const request = (more: Partial<LeaseRequest> = {}): LeaseRequest => ({
-  machines: { count: 2 },
-  environments: 1,
-  durationSeconds: 600,
-  priority: "normal",
-  takeable: true,
-  requeue: false,
-  avoid: { hosts: [], testenvs: [] },
-  holder: { name: "test", addresses: [] },
-  ...more,
-});
+const request = (more: Partial<LeaseRequest> = {}): LeaseRequest =>
+  sampleRequest({ machines: { count: 2 }, ...more });
 
 async function post(event: LedgerEvent): Promise<void> {
   const posted = loop.post(event);

@@ -1,6 +1,7 @@
 // The loop on small worlds: order, matching, avoid, time, reasons in words; and its speed on a
 // big one (lease.md §9).
 import { expect, test } from "vitest";
+import { samplePolicy, sampleRequest } from "../../../test/samples/leases.ts";
 import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
 import type { EndReason, LeaseRequest } from "../../model/lease.ts";
 import type { TestenvReport } from "../../model/testenv.ts";
@@ -8,24 +9,11 @@ import { decide } from "./decide.ts";
 import { placeOf, whyWaiting } from "./explain.ts";
 import { forecasts } from "./forecast.ts";
 import type { HostSaid, LedgerEffect, LedgerEvent } from "./ledger-event.ts";
-import type { Ledger, Policy } from "./ledger-state.ts";
+import type { Ledger } from "./ledger-state.ts";
 import { emptyLedger } from "./restoring.ts";
 import { wantedOf } from "./wanted.ts";
 
-const policy: Policy = {
-  holderTtlMs: 30_000,
-  streamLossMs: 2_000,
-  takenMs: 10_000,
-  prepareMs: 15_000,
-  avoidMs: 60_000,
-  maxDurationMs: 600_000,
-  deadlineSlackMs: 5_000,
-  hostSuspectMs: 30_000,
-  hostGraceMs: 60_000,
-  turnMs: 3_000,
-  waiters: 3_000,
-  leasesPerHolder: 5_000,
-};
+const policy = samplePolicy();
 const AT = "2026-01-01T00:00:00.000Z";
 
 function openWorld() {
@@ -69,17 +57,8 @@ function openWorld() {
       happen({ kind: "host-open", hostId: `id-${name}` });
     },
     ask(id: string, more: Partial<LeaseRequest> = {}) {
-      const request: LeaseRequest = {
-        machines: { count: 1 },
-        environments: 1,
-        durationSeconds: 300,
-        priority: "normal",
-        takeable: true,
-        requeue: false,
-        avoid: { hosts: [], testenvs: [] },
-        holder: { name: `holder of ${id}`, addresses: [] },
-        ...more,
-      };
+      const holder = { name: `holder of ${id}`, addresses: [] };
+      const request = sampleRequest({ holder, ...more });
       return happen({
         kind: "ask",
         id,
