@@ -5,7 +5,7 @@
  * mounts are made is in cell-mounts.ts, the way out in cell-network.ts, the end in cell-end.ts.
  */
 import { chmod, mkdir, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { present } from "../base/assert.ts";
 import { run } from "../base/command.ts";
 import type { CommandOptions, CommandResult } from "../base/command.ts";
@@ -163,6 +163,7 @@ async function makeDirectories(state: string, places: CellPlaces): Promise<void>
     [["lib", "cache"].map((name) => join(places.libvirt, name)), 0o711],
     [guestFolders.map((folder) => join(state, folder)), 0o711],
     [["etc", "log"].map((name) => join(places.libvirt, name)), 0o700],
+    [places.sockets === places.runtime ? [] : [dirname(places.sockets)], 0o700],
     [[places.sockets, ...["libvirt", "openvswitch"].map((it) => join(places.sockets, it))], 0o700],
   ] as const) {
     for (const path of paths) {

@@ -2,7 +2,7 @@
  * The four daemons every cell has and how each is started (te-host.md §15): in the foreground,
  * talking to stderr. What must be there before a start is made by its `prepare`.
  */
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { chmod, mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../base/command.ts";
 import { writeFileAtomic } from "../base/files.ts";
@@ -94,6 +94,9 @@ export function libvirtd(places: CellPlaces): DaemonSpec {
     args: ["-s", "--", "/bin/sh", "-c", loop, "libvirtd", ...program],
     worker: { pidFile, executable: "libvirtd" },
     async prepare() {
+      // libvirt gives it to QEMU's account; left to itself it would be open for reading.
+      await mkdir("/var/lib/libvirt/qemu", { recursive: true });
+      await chmod("/var/lib/libvirt/qemu", 0o700);
       await writeFileAtomic("/etc/libvirt/qemu.conf", libvirtQemuConf(qemuAccount.name));
       await writeFileAtomic("/etc/libvirt/libvirtd.conf", libvirtdConf);
     },

@@ -59,7 +59,7 @@ async function serve(
       cell,
       config: settings.config,
       broker: { url: brokerUrl(settings, places) },
-      binFolder: places.bin,
+      binFolder: join(places.bin, "gate"),
       imageCache: imageCache(settings, places),
       outside: wayOutside(context.env),
       scope,
