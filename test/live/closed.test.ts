@@ -74,6 +74,7 @@ async function install(state: string, read: "loopback" | "off"): Promise<Install
     "teHost.carve.max=1",
     "nodes.labels.worker={ image: debian-12, minReady: 0 }",
   ];
+  begun.push(cli); // one whose `up` fails is ended too
   const up = await cli("up", "--detach", ...settings.flatMap((one) => ["--set", one]));
   expect(up.exitCode, up.stderr).toBe(0);
   const cell = await readCell(state);
@@ -82,6 +83,7 @@ async function install(state: string, read: "loopback" | "off"): Promise<Install
 
 let root: string;
 const installations: Installation[] = [];
+const begun: Installation["cli"][] = [];
 beforeAll(async () => {
   root = await realpath(await mkdtemp(join(tmpdir(), "closed-")));
   await chmod(root, 0o755); // the way to the state directory is open
@@ -91,7 +93,7 @@ beforeAll(async () => {
   installations.push(await install(join(far, "state"), "off"));
 });
 afterAll(async () => {
-  for (const { cli } of installations) await cli("down", "--purge");
+  for (const cli of begun) await cli("down", "--purge");
   await rm(root, { recursive: true, force: true });
 });
 
