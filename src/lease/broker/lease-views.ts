@@ -14,7 +14,8 @@ import type { ToHost } from "../../model/session.ts";
 import type { Certificate, TestenvData } from "../../model/testenv.ts";
 import type { Store } from "../../store/store.ts";
 import type { HolderEvent } from "../ledger/ledger-event.ts";
-import { placeOf, whyWaiting } from "../ledger/explain.ts";
+import { openExplainer, placeOf } from "../ledger/explain.ts";
+import type { Explainer } from "../ledger/explain.ts";
 import { forecasts } from "../ledger/forecast.ts";
 import type { Forecast } from "../ledger/forecast.ts";
 import { grantOf } from "../ledger/ledger-state.ts";
@@ -60,13 +61,20 @@ export type LeaseViewsOf = ReturnType<typeof openLeaseViews>;
 export function openLeaseViews(options: LeaseViewsOptions) {
   const { store, loop, tokens, data, files, watchers } = options;
   const forecastOf = openForecasts(loop);
+  const explainerOf = openExplainers();
+
+  /** What a waiting lease's stream shows of the world around it. */
+  const around = (id: string): string => {
+    const lease = loop.ledger.leases.get(id);
+    return lease?.state.kind === "waiting" ? explainerOf(loop.ledger).signature(lease) : "";
+  };
 
   const liveView = (lease: Lease): LeaseView => {
     if (lease.state.kind !== "waiting") return leaseView(lease);
     const { ledger } = loop;
     const forecast = forecastOf(ledger).get(lease.id);
     const place = placeOf(ledger, lease);
-    return leaseView(lease, { place, why: whyWaiting(ledger, lease), forecast });
+    return leaseView(lease, { place, why: explainerOf(ledger).why(lease), forecast });
   };
 
   async function stored(id: string): Promise<LeaseRecord> {
@@ -142,7 +150,7 @@ export function openLeaseViews(options: LeaseViewsOptions) {
       try {
         let last = "";
         while (!signal.aborted) {
-          const change = watchers.next(id, signal);
+          const change = watchers.next(id, signal, () => around(id));
           const now = await view(id);
           const { predictedStart: _moves, ...steady } = now;
           const text = JSON.stringify(steady);
@@ -295,6 +303,17 @@ function openForecasts(loop: Loop): (ledger: Ledger) => ReadonlyMap<string, Fore
       of = ledger;
       atMs = nowMs;
     }
+    return made;
+  };
+}
+
+/** Reasons are worked out once for each ledger, however many wait. */
+function openExplainers(): (ledger: Ledger) => Explainer {
+  let of: Ledger | undefined;
+  let made: Explainer | undefined;
+  return (ledger) => {
+    if (of !== ledger || !made) made = openExplainer(ledger);
+    of = ledger;
     return made;
   };
 }

@@ -198,7 +198,7 @@ const asked = new WeakMap<object, string>();
 const shapes = new WeakMap<object, WeakMap<object, string>>();
 
 /** All that `fits` looks at in a request. */
-function askedShape({ request }: Wants): string {
+export function askedShape({ request }: Wants): string {
   const known = asked.get(request);
   if (known !== undefined) return known;
   const made = JSON.stringify([request.machines, request.labels ?? ""]);
@@ -207,7 +207,7 @@ function askedShape({ request }: Wants): string {
 }
 
 /** All that `fits` looks at in a TE: remembered for the report and facts that it is made of. */
-function shapeOf(te: TestenvRecord, host: Host | undefined): string {
+export function shapeOf(te: TestenvRecord, host: Host | undefined): string {
   const facts = host?.facts ?? te.report;
   const byFacts = shapes.get(te.report) ?? new WeakMap<object, string>();
   const known = byFacts.get(facts);
