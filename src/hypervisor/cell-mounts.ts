@@ -12,7 +12,7 @@ import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { insideRun, MACHINE_RUN } from "./cell-paths.ts";
 import type { CellPlaces } from "./cell-paths.ts";
-import { openAccounts } from "./etc/accounts.ts";
+import { openAccounts, qemuAccount } from "./etc/accounts.ts";
 import { guestFolders, guestMount } from "./guest-files.ts";
 import { executableOf, netnsInode, netnsOf } from "./process-scan.ts";
 
@@ -24,7 +24,7 @@ export async function isWhole(places: CellPlaces, pid: number): Promise<boolean>
 }
 
 /** A cell that another version of the mounts has made is none of ours: it is made anew. */
-const markOf = (places: CellPlaces): string => `${places.id} 2`;
+const markOf = (places: CellPlaces): string => `${places.id} 3`;
 
 /**
  * Starts a keeper: in a new mount namespace, or in that of `member`. `ip netns exec` gives it
@@ -102,7 +102,21 @@ export async function makeMounts(state: string, places: CellPlaces, keeper: numb
   ] as const) {
     if (await exists(at)) await bind(join(places.libvirt, name), at);
   }
+  if (await exists("/dev/kvm")) await giveKvm(inside);
   await writeFile(asKeeper(insideRun.marker), `${markOf(places)}\n`);
+}
+
+/**
+ * /dev/kvm as QEMU's account may open it, whatever the machine's own mode is. Where libvirtd sees
+ * KVM and that account does not, it takes its cached capabilities for outdated and asks QEMU anew
+ * at every definition and start: 10 s each.
+ */
+async function giveKvm(inside: (...words: string[]) => Promise<unknown>): Promise<void> {
+  const [major, minor] = ["10", "232"]; // Documentation/admin-guide/devices.txt: misc, kvm
+  await inside("mknod", "-m", "0660", insideRun.kvm, "c", major, minor);
+  await inside("chown", `0:${qemuAccount.gid}`, insideRun.kvm);
+  await inside("chmod", "0660", insideRun.kvm); // the umask does not decide
+  await inside("mount", "-n", "--bind", insideRun.kvm, "/dev/kvm");
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -69,6 +69,8 @@ export const insideRun = {
   ownEtc: "/run/rackyard-etc",
   /** Folders of the state directory that QEMU's account may reach. */
   guests: "/run/rackyard-guests",
+  /** Bound over /dev/kvm. */
+  kvm: "/run/rackyard-kvm",
   gateBin: "/run/rackyard-gate/bin",
   gateKeys: "/run/rackyard-gate/keys",
 } as const;

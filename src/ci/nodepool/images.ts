@@ -64,15 +64,17 @@ export function openImages({ log, hosts, ...options }: ImagesOptions) {
       const recipe = recipes.get(image);
       if (!host || !recipe) return;
       const using = Object.values(labels).filter((label) => label.image === image);
-      host.building.set(image, "asked");
-      log.info({ host: provider, image, recipe: recipe.digest }, "image build asked");
-      options.send(host.hostId, {
+      const sent = options.send(host.hostId, {
         kind: "image-build",
         name: image,
         recipe: recipe.digest,
         diskGiB: Math.max(...using.map(({ diskGiB }) => diskGiB)),
         files: [...recipe.files],
       });
+      // A host that is away is asked when it has come back: by the pass of its connection.
+      if (!sent) return;
+      host.building.set(image, "asked");
+      log.info({ host: provider, image, recipe: recipe.digest }, "image build asked");
     },
     /** What a host says of its images; false: the message is about something else. */
     hear(host: HostState | undefined, message: FromHost): boolean {

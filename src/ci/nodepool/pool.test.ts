@@ -25,6 +25,8 @@ let directory: string;
 let store: Store;
 let scope: Scope;
 let sent: ToHost[];
+/** The host's session is not open: what is said does not reach it. */
+let away: boolean;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "rackyard-pool-"));
@@ -32,6 +34,7 @@ beforeEach(async () => {
   await chmod(join(directory, "build"), 0o755);
   store = await openSqliteStore(join(directory, "server.db"));
   sent = [];
+  away = false;
 });
 afterEach(async () => {
   await scope.close();
@@ -56,7 +59,7 @@ async function openPool(
     config: configSchema.parse({}).nodes,
     recipeDirectory: () => directory,
     authorizedKey: "ssh-ed25519 AAAA test",
-    send: (_host, message) => sent.push(message) > 0,
+    send: (_host, message) => !away && sent.push(message) > 0,
     onEvent: () => undefined,
   });
 }
@@ -278,4 +281,34 @@ test("X-4 a deletion that an earlier life recorded is asked again, whatever the 
   await again.onHello(hello({ nodes: [report] }));
   await soon("its deletion", () => sentOf("node-delete").length > 0);
   expect(sentOf("node-delete")).toMatchObject([{ id: node }]);
+});
+
+test("N-1 an image's build that did not reach the host is asked when it is connected", async () => {
+  const pool = await openPool();
+  away = true;
+  await pool.onHello(hello());
+  expect(sentOf("image-build")).toEqual([]);
+  away = false;
+  pool.onConnected(HOST);
+  await soon("the image's build", () => sentOf("image-build").length === 1);
+});
+
+test("N-1 a node's order that did not reach the host is said when it is connected", async () => {
+  const pool = await openPool();
+  await pool.onHello(hello());
+  pool.onConnected(HOST);
+  await soon("the image's build", () => sentOf("image-build").length === 1);
+  const asked = sentOf("image-build")[0]!;
+  away = true;
+  const report = { ...builtImage, recipe: asked.recipe };
+  await pool.onMessage(HOST, { kind: "image-ready", report });
+  await soon("a node is wanted", () => pool.nodes().length > 0);
+  expect(sentOf("node-create")).toEqual([]);
+  away = false;
+  await pool.onHello(hello({ images: [report], sessionNumber: 2 }));
+  pool.onConnected(HOST);
+  await soon("the node's order", () => sentOf("node-create").length > 0);
+  expect(new Set(sentOf("node-create").map(({ id }) => id)).size).toBe(
+    sentOf("node-create").length,
+  );
 });

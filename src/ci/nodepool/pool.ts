@@ -215,7 +215,7 @@ export async function openNodePool(options: PoolOptions) {
   function openProvider(hostName: string): TeHostProvider {
     const provider = openTeHostProvider({
       clock,
-      send: (message) => void options.send(hosts.get(hostName)!.hostId, message),
+      send: (message) => options.send(hosts.get(hostName)!.hostId, message),
     });
     provider.watch(changed);
     return provider;

@@ -18,13 +18,16 @@ export type TeHostProvider = NodeProvider & {
 
 export function openTeHostProvider(options: {
   readonly clock: Pick<Clock, "monoMs">;
-  readonly send: (message: ToHost) => void;
+  /** False: the host is away. */
+  readonly send: (message: ToHost) => boolean;
 }): TeHostProvider {
   const { clock, send } = options;
   const nodes = new Map<string, ProvidedNode>();
   const listeners: (() => void)[] = [];
   /** Deletions that the host has not confirmed: said again when it comes back. */
   const deleting = new Set<string>();
+  /** Orders that did not reach the host: said when it is connected. */
+  const unsent = new Map<string, NodeOrder>();
   let awaySinceMs: number | undefined = clock.monoMs();
   const changed = (): void => {
     for (const listener of listeners) listener();
@@ -39,10 +42,11 @@ export function openTeHostProvider(options: {
     awayMs: () => (awaySinceMs === undefined ? 0 : clock.monoMs() - awaySinceMs),
     create(order: NodeOrder) {
       nodes.set(order.id, { state: "building" });
-      send({ kind: "node-create", ...order });
+      if (!send({ kind: "node-create", ...order })) unsent.set(order.id, order);
     },
     delete(id) {
       deleting.add(id);
+      unsent.delete(id);
       if (nodes.has(id)) nodes.set(id, { state: "deleting" });
       send({ kind: "node-delete", id });
     },
@@ -50,12 +54,16 @@ export function openTeHostProvider(options: {
     onHello(hello) {
       nodes.clear();
       for (const report of hello.nodes) nodes.set(report.id, provided(report));
+      for (const id of unsent.keys()) if (!nodes.has(id)) nodes.set(id, { state: "building" });
       awaySinceMs = undefined;
       changed();
     },
     onConnected() {
       awaySinceMs = undefined;
       for (const id of deleting) send({ kind: "node-delete", id });
+      for (const [id, order] of unsent) {
+        if (send({ kind: "node-create", ...order })) unsent.delete(id);
+      }
     },
     onDisconnected() {
       awaySinceMs ??= clock.monoMs();

@@ -156,6 +156,8 @@ export async function openBroker(options: BrokerOptions) {
     leases,
     fleet,
     sessions,
+    /** To a host, after its welcome where its hello is being answered; false: it is away. */
+    send: hostSide.send,
     /** Removes leases' files to which nothing was added since then. */
     sweepFiles: (beforeMs: number, signal: AbortSignal) => files.sweep(beforeMs, signal),
     /** To be called before the API closes its streams: nobody loses a place by our stopping. */

@@ -50,12 +50,13 @@ export function openHostSide(options: HostSideOptions) {
   /** Messages for a host whose hello is being answered: they follow the welcome. */
   const greeting = new Map<string, ToHost[]>();
 
-  const send = (hostId: string, message: ToHost): void => {
+  /** False: the host is away, and its next hello settles it. */
+  const send = (hostId: string, message: ToHost): boolean => {
     const held = greeting.get(hostId);
-    if (held) held.push(message);
-    else if (!sessions().send(hostId, message)) {
-      log.info({ host: hostId, message: message.kind }, "host is away: its next hello settles it");
-    }
+    if (held) return held.push(message) > 0;
+    const sent = sessions().send(hostId, message);
+    if (!sent) log.info({ host: hostId, message: message.kind }, "host is away");
+    return sent;
   };
 
   const handler: HostSessionsHandler = {

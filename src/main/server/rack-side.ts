@@ -95,7 +95,7 @@ async function openPool(
     config: settings.config.nodes,
     recipeDirectory: settings.absolute,
     authorizedKey: `${identity.publicKey} rackyard`,
-    send: (hostId, message) => broker().sessions.send(hostId, message),
+    send: (hostId, message) => broker().send(hostId, message),
     onEvent(id, event, view) {
       const mark = { step: "node-deleted", atMs: clock.wallMs(), detail: view.label };
       if (event === "gone") timeLines.node(id, mark);
