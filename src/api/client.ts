@@ -140,6 +140,7 @@ function fleetOf({ get, all, send }: Http) {
       certificate: (id: string) => get<Certificate>(`${testenv(id)}/certificate`),
       drain: (id: string, on: boolean) =>
         send<TestenvView>(`${testenv(id)}/${on ? "drain" : "undrain"}`, { method: "POST" }),
+      reset: (id: string) => send<TestenvView>(`${testenv(id)}/reset`, { method: "POST" }),
     },
     hosts: {
       list: () => all<HostView>("/v1/hosts"),

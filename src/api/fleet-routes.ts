@@ -14,24 +14,18 @@ import type { BuildViews, FleetViews } from "./views.ts";
 const reader = { kind: "role", role: "reader" } as const;
 
 export function fleetRoutes(fleet: FleetViews, builds: BuildViews): Route[] {
-  return [...testenvRoutes(fleet), ...hostRoutes(fleet), ...nodeRoutes(builds)];
+  return [
+    ...testenvRoutes(fleet),
+    ...testenvOrders(fleet),
+    ...hostRoutes(fleet),
+    ...nodeRoutes(builds),
+  ];
 }
 
+const tag = "testenvs";
+const testenv = { status: 200, description: "the TE", schema: schemas.Testenv } as const;
+
 function testenvRoutes(fleet: FleetViews): Route[] {
-  const tag = "testenvs";
-  const testenv = { status: 200, description: "the TE", schema: schemas.Testenv } as const;
-  const drain = (on: boolean): Route =>
-    route({
-      method: "post",
-      path: `/v1/testenvs/{id}/${on ? "drain" : "undrain"}`,
-      tag,
-      summary: on ? "Finish the present lease, take no further one" : "Take leases again",
-      access: { kind: "role", role: "operator" },
-      params: schemas.testenvParams,
-      answer: testenv,
-      current: ({ id }) => fleet.testenv(id),
-      handle: ({ params, caller }) => fleet.drain(params.id, on, caller),
-    });
   return [
     route({
       method: "get",
@@ -92,8 +86,37 @@ function testenvRoutes(fleet: FleetViews): Route[] {
         return plainStream(source, () => gone.abort(), "text/plain; charset=utf-8");
       },
     }),
+  ];
+}
+
+/** What an operator orders of a rack. */
+function testenvOrders(fleet: FleetViews): Route[] {
+  const drain = (on: boolean): Route =>
+    route({
+      method: "post",
+      path: `/v1/testenvs/{id}/${on ? "drain" : "undrain"}`,
+      tag,
+      summary: on ? "Finish the present lease, take no further one" : "Take leases again",
+      access: { kind: "role", role: "operator" },
+      params: schemas.testenvParams,
+      answer: testenv,
+      current: ({ id }) => fleet.testenv(id),
+      handle: ({ params, caller }) => fleet.drain(params.id, on, caller),
+    });
+  return [
     drain(true),
     drain(false),
+    route({
+      method: "post",
+      path: "/v1/testenvs/{id}/reset",
+      tag,
+      summary: "Order a reset of a rack that nobody has; a quarantined one comes back by it",
+      access: { kind: "role", role: "operator" },
+      params: schemas.testenvParams,
+      answer: testenv,
+      current: ({ id }) => fleet.testenv(id),
+      handle: ({ params, caller }) => fleet.reset(params.id, caller),
+    }),
   ];
 }
 

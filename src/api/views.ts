@@ -59,6 +59,7 @@ export type FleetViews = {
   testenv(id: string): Promise<TestenvView>;
   certificate(testenvId: string): Promise<Certificate>;
   drain(testenvId: string, on: boolean, by: Caller): Promise<TestenvView>;
+  reset(testenvId: string, by: Caller): Promise<TestenvView>;
   hosts(): Promise<readonly HostView[]>;
   /** Bytes of a machine's serial console from an offset, going on until the signal aborts. */
   console(

@@ -14,6 +14,7 @@ export function addTestenvCommands(program: Program): void {
   program.add("te certificate", certificateVerb);
   program.add("te drain", drainVerb(true));
   program.add("te undrain", drainVerb(false));
+  program.add("te reset", resetVerb);
 }
 
 const listVerb: Verb = {
@@ -69,6 +70,17 @@ function drainVerb(on: boolean): Verb {
     },
   };
 }
+
+const resetVerb: Verb = {
+  summary: "Reset a rack that nobody has; brings back a quarantined one",
+  example: "rackyard te reset here:1",
+  args: "<te>",
+  async run({ client, out }, { args }) {
+    const te = await (await client()).testenvs.reset(testenvId(args[0]));
+    const next = `rackyard te show ${te.id} shows what comes of it`;
+    out.result(te, () => `${te.id} was ${te.state}; its reset is ordered. ${next}`);
+  },
+};
 
 const certificateVerb: Verb = {
   summary: "The proof of its latest reset, signed by its host",

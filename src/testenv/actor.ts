@@ -36,7 +36,8 @@ export type Actor = {
   readonly told: Testenv;
   /** Resolves when the event is recorded and its effects have begun. */
   post(event: TestenvEvent): Promise<void>;
-  /** What a record found at start still needs; a new world first meets `rebooted`. */
+  /** What a record found at start still needs; a new world first meets `rebooted`. Once for each
+   * agent, a quarantined TE is reset anew. */
   start(newWorld: boolean): Promise<void>;
   /** Effects are abandoned as they are; the record says what to do about them. */
   close(): Promise<void>;
@@ -264,8 +265,10 @@ export function openActor(options: {
     },
     post,
     async start(newWorld) {
-      if (newWorld) return post({ kind: "rebooted" });
-      for (const effect of resume(te)) doOne(effect);
+      if (newWorld) await post({ kind: "rebooted" });
+      else for (const effect of resume(te)) doOne(effect);
+      // H-8.5: what kept it from a proof may be gone with the agent or the machine that was
+      if (te.phase.state === "quarantined") await post({ kind: "order-reset" });
     },
     async close() {
       closing.abort();

@@ -51,11 +51,43 @@ test("H-8.5 a reset that keeps failing leaves the TE quarantined, without a cert
   expect(states.filter((state) => state === "faulty")).toHaveLength(2);
   expect(states.filter((state) => state === "quarantined")).toHaveLength(1);
   expect(states.filter((state) => state === "ready")).toHaveLength(1);
-  // an operator orders it back once it is mended
-  const agent = await startAgent(host, {});
+  // each start of an agent tries it once: three times again, as the same fault is there
+  const still = await startAgent(host, { fails: (call) => call === "bridges.remakePrivate" });
+  await settle(host, still, ["resetting", "faulty"]);
+  await settle(host, still, ["quarantined"]);
+  expect(host.told.filter(({ state }) => state === "faulty")).toHaveLength(4);
+  await still.actor.close();
+});
+
+test.each([false, true])(
+  "H-8.5 a quarantined TE comes back with the agent's next start (new world: %s)",
+  async (newWorld) => {
+    const host = newHost();
+    await makeReady(host);
+    await liveLease(host, { fails: (call) => call === "bridges.remakePrivate" }, false);
+    expect(host.record?.phase.state).toBe("quarantined");
+    const agent = await startAgent(host, {}, newWorld);
+    await settle(host, agent, ["ready"]);
+    expectProved(host, 7);
+    await agent.actor.close();
+  },
+);
+
+test("H-8.5 a quarantined TE comes back when an operator orders its reset", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let broken = true;
+  const agent = await startAgent(host, {
+    fails: (call) => broken && call === "bridges.remakePrivate",
+  });
+  await agent.actor.post({ kind: "order-reset" });
+  await settle(host, agent, ["quarantined"]);
+  broken = false;
   await agent.actor.post({ kind: "order-reset" });
   await settle(host, agent, ["ready"]);
-  expectProved(host, 7);
+  expect(host.told.at(-1)?.state).toBe("ready");
+  expectProved(host, 0);
+  await agent.actor.close();
 });
 
 test("H-8.5 the proof finds what a step left behind", async () => {

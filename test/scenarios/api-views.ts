@@ -273,6 +273,7 @@ export function memoryViews(directory: string): Memory {
       testenv: (id) => one(id, "here:1", testenv),
       certificate: (id) => one(id, "here:1", certificate),
       drain: (id, on) => one(id, "here:1", { ...testenv, draining: on }),
+      reset: (id) => one(id, "here:1", testenv),
       hosts: () => Promise.resolve([host]),
       console: async function* (_id, _machine, from, follow, signal) {
         yield Buffer.from("boot: ok\n").subarray(from);

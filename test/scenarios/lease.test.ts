@@ -421,6 +421,24 @@ test("drain: the present lease goes on, no further one; undrain grants again", a
   await becomes(next.id, "active");
 });
 
+test("H-8.5 a quarantined rack is its own problem, and an operator's reset brings it back", async () => {
+  const here = await host({ racks: 2 });
+  here.quarantine(1);
+  const state = async (): Promise<string> =>
+    (await call<{ state: string }>(server.endpoint, "/v1/testenvs/here:1")).state;
+  await until(async () => (await state()) === "quarantined", { timeoutMs: 5_000, what: "it" });
+  // the other rack is lent meanwhile
+  const held = await openHolder(server.endpoint).acquire(asking(), { signal: never });
+  expect(held.te).toBe("here:2");
+  const operator = { ...server.endpoint, token: "ry_operator" };
+  const order = (id: string) => call(operator, `/v1/testenvs/${id}/reset`, { method: "POST" });
+  await expect(order("here:2")).rejects.toMatchObject({ code: "conflict" });
+  await order("here:1");
+  await until(async () => (await state()) === "ready", { timeoutMs: 5_000, what: "its reset" });
+  expect(await calls().renew(held)).toMatchObject({ state: "active" });
+  await held.release();
+});
+
 test("an operator revokes; a reader may not; the holder hears of it", async () => {
   await host();
   const held = await openHolder(server.endpoint).acquire(asking(), { signal: never });

@@ -180,6 +180,7 @@ export function openScriptedHost(options: {
   function perform(message: ToHost): void {
     if (message.kind === "wanted") return want(message.wanted);
     const rack = "testenv" in message ? racks[message.testenv - 1] : undefined;
+    if (message.kind === "reset" && rack) return fence(rack, "released");
     if (message.kind === "testenv-data" && rack) {
       const known = rack.lease === message.lease && String(rack.epoch) === message.epoch;
       const { request } = message;
@@ -208,6 +209,12 @@ export function openScriptedHost(options: {
     raise(number: number, epoch: number): void {
       const rack = racks[number - 1]!;
       Object.assign(rack, { epoch, certificate: prove(number, epoch, null) });
+    },
+    /** Three resets of this rack failed. */
+    quarantine(number: number): void {
+      const rack = racks[number - 1]!;
+      Object.assign(rack, { state: "quarantined", certificate: null });
+      report(rack);
     },
     /** What was wanted of its racks, in its order. */
     wanted: () => heard.flatMap((message) => (message.kind === "wanted" ? [message.wanted] : [])),

@@ -150,7 +150,7 @@ export async function openBroker(options: BrokerOptions) {
     stopping: () => stopping,
     onFile: (lease, name, bytes) => options.onEvent("lease", lease, "file", { name, bytes }),
   });
-  const fleet = openFleetViews({ store, loop, consoles, files });
+  const fleet = openFleetViews({ store, loop, consoles, files, tellHost: sendDirect });
 
   return {
     leases,

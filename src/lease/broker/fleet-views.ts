@@ -4,6 +4,7 @@
  */
 import { fail } from "../../base/errors.ts";
 import type { Caller } from "../../model/identity.ts";
+import type { ToHost } from "../../model/session.ts";
 import type { Certificate, HostView, TestenvView } from "../../model/testenv.ts";
 import type { Store } from "../../store/store.ts";
 import type { TestenvRecord } from "../ledger/ledger-state.ts";
@@ -13,11 +14,16 @@ import type { LeaseFiles } from "./lease-files.ts";
 import type { Loop } from "./loop.ts";
 import { leaseLife } from "./records.ts";
 
+/** States from which a host takes an order to reset (docs/specs/testenv.md, `order-reset`). */
+const resettable: ReadonlySet<string> = new Set(["ready", "faulty", "quarantined"]);
+
 export function openFleetViews(options: {
   readonly store: Store;
   readonly loop: Loop;
   readonly consoles: ConsoleRelay;
   readonly files: LeaseFiles;
+  /** False: that host has no session now. */
+  readonly tellHost: (hostId: string, message: ToHost) => boolean;
 }) {
   const { loop, consoles, files } = options;
 
@@ -64,6 +70,20 @@ export function openFleetViews(options: {
     async drain(id: string, on: boolean, _by: Caller): Promise<TestenvView> {
       await loop.post({ kind: "drain", te: id, on });
       return testenvView(loop.ledger, find(id));
+    },
+
+    /** Orders a reset; what comes of it the host reports. Nothing of a lease is ever touched. */
+    async reset(id: string, _by: Caller): Promise<TestenvView> {
+      const te = find(id);
+      if (!resettable.has(te.life.kind)) {
+        fail("conflict", `${id} is ${te.life.kind}: only a rack that nobody has is reset`, {
+          remedy: "see rackyard te show; a lease is ended with rackyard lease revoke",
+        });
+      }
+      const order = { kind: "reset", testenv: te.number } as const;
+      const told = loop.ledger.hosts.get(te.hostId)?.open && options.tellHost(te.hostId, order);
+      if (!told) fail("host-gone", `the host of ${id} is not connected`);
+      return Promise.resolve(testenvView(loop.ledger, te));
     },
 
     hosts(): Promise<HostView[]> {
