@@ -107,8 +107,8 @@ export const limits = {
   /** A fence that does not stand is raised again: soon, because a dead lease's key may be alive. */
   fenceRetryFirstMs: 20,
   fenceRetryLastMs: 1_000,
-  /** A report does not wait longer for the hypervisor to say which machines are on. */
-  reportPowerMs: 250,
+  /** Power as last seen counts for so long: three looks; then nobody knows (H-4.5). */
+  powerKeepMs: 90_000,
   /** What a reset and a preparation take together, about: for predicted starts. */
   leaseTurnMs: 3_000,
   /** Events in the broker's mailbox; a fuller one refuses, so that none waits for long. */
@@ -158,6 +158,13 @@ export const limits = {
   /** Reconciler: a pass at least so often, and so long after an event (H-1.2). */
   reconcileMs: 30_000,
   reconcileAfterEventMs: 200,
+  /** Longest pass that is no trouble yet: a hundred machines are defined in it, one by one. */
+  passMs: 10 * 60_000,
+  /** The host is probed so often; a probe that fails is made once more after `probeAgainMs`. */
+  probeMs: 30_000,
+  probeAgainMs: 1_000,
+  /** A probe without an answer for so long has failed; under full load a login takes seconds. */
+  probeAnswerMs: 10_000,
   /** Marks of domains are kept so long: whoever edits one by hand is seen by the next pass. */
   marksKeepMs: 25_000,
   /** virsh: query, start or destroy, save or restore (H-4.6). */

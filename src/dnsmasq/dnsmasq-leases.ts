@@ -2,6 +2,7 @@
  * What dnsmasq has given out: its lease file, its log's acknowledgements, and the end of a lease,
  * which `dhcp_release` asks for as the client would.
  */
+import { stat } from "node:fs/promises";
 import { run } from "../base/command.ts";
 import { readTextIfAny } from "../base/files.ts";
 import { followLines } from "../base/file-tail.ts";
@@ -47,6 +48,40 @@ export async function watchAcks(
       if (ack) onAck(ack);
     },
   });
+}
+
+/** Resolves when the log tells that this address was offered to this MAC, after `ask` is done. */
+export async function seesOffer(
+  logFile: string,
+  { mac, ip }: Lease,
+  ask: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const from = await stat(logFile).then(({ size }) => size);
+  const stop = new AbortController();
+  const over = AbortSignal.any([signal, stop.signal]);
+  let seen = false;
+  const following = followLines(logFile, {
+    from,
+    signal: over,
+    onLine(line) {
+      if (!isOffer(line, { mac, ip })) return;
+      seen = true;
+      stop.abort();
+    },
+  });
+  try {
+    await ask();
+    await following;
+  } finally {
+    stop.abort();
+  }
+  if (!seen) throw signal.reason;
+}
+
+export function isOffer(line: string, { mac, ip }: Lease): boolean {
+  const [, offered, to] = /DHCPOFFER\(\S+\) (\d+\.\d+\.\d+\.\d+) ([0-9a-f:]{17})/.exec(line) ?? [];
+  return offered === ip && to === mac;
 }
 
 /** Ends the leases of a MAC; returns when the lease file knows none of them. */

@@ -21,7 +21,7 @@ import type { Route } from "./network-plan.ts";
 export const INNER_LINK = "out";
 
 /** MAC addresses of the cell's own ends, the same for ever: the switch's flows name them. */
-export function ownMac(places: CellPlaces, end: "host" | "machine"): string {
+export function ownMac(places: CellPlaces, end: "host" | "machine" | "probe"): string {
   const hash = createHash("sha256").update(`${places.id}/${end}`).digest();
   return [0x02, ...hash.subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
 }

@@ -192,6 +192,13 @@ export function openDaemons(
         return shown === undefined ? [] : [{ name: spec.name, pid: shown }];
       });
     },
+    async missing() {
+      const all = [...kept.values()];
+      const alive = await Promise.all(all.map((each) => lives(each, each.spec)));
+      return all
+        .filter(({ spec }, n) => !alive[n] || (spec.worker && workerOf(spec) === undefined))
+        .map(({ spec }) => spec.name);
+    },
     async running(spec) {
       const found = kept.get(spec.name) ?? (await readPid(pidFile(spec.name)));
       return found !== undefined && lives(found, spec);

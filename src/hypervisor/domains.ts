@@ -41,6 +41,7 @@ export function openDomains(options: DomainsOptions): Domains {
   const tested = flavour === "test";
   const ending = new Map<string, number>();
   const list = openDomainList(virsh, () => performance.now());
+  let last: { readonly domains: readonly DomainState[]; readonly atMs: number } | undefined;
   const starting = (uuid: string): void => {
     const soon = performance.now() + limits.ownEndAfterStartMs;
     if ((ending.get(uuid) ?? 0) > soon) ending.set(uuid, soon);
@@ -54,7 +55,12 @@ export function openDomains(options: DomainsOptions): Domains {
     });
   };
   return {
-    list: async () => (await list.read()).map((each) => stateOf(each, options.hostId)),
+    async list() {
+      const domains = (await list.read()).map((each) => stateOf(each, options.hostId));
+      last = { domains, atMs: performance.now() };
+      return domains;
+    },
+    lastList: () => last && { domains: last.domains, ageMs: performance.now() - last.atMs },
     async look(spec) {
       const xml = await virsh.query("dumpxml", spec.uuid, "--inactive");
       const found = readDefinition(xml);

@@ -34,6 +34,8 @@ export type HostKeeper = {
   /** Adopts what lives, mends the rest; throws what could not be mended. */
   bringUp(): Promise<void>;
   onRestart(callback: (daemon: string) => void): void;
+  /** Daemons that are not there, and what could not be mended. */
+  problems(): Promise<readonly string[]>;
 };
 
 export function openKeeper(
@@ -131,6 +133,13 @@ export function openKeeper(
     plan,
     mend,
     onRestart: (callback) => void callbacks.push(callback),
+    async problems() {
+      const dead = await daemons.missing();
+      return [
+        ...dead.map((name) => `${name} does not run; it is being started again`),
+        ...executor.failures().map(({ action, error }) => `${action.kind} fails: ${error}`),
+      ];
+    },
     async bringUp() {
       for (const spec of specs) if (await daemons.running(spec)) await daemons.ensure(spec);
       await mend();

@@ -96,6 +96,8 @@ export type DomainLook = {
 
 export type Domains = {
   list(): Promise<DomainState[]>;
+  /** The last list that was read, and its age: without a wait, for whoever may not. */
+  lastList(): { readonly domains: readonly DomainState[]; readonly ageMs: number } | undefined;
   /** Throws `not-found` where there is none. */
   look(spec: DomainSpec): Promise<DomainLook>;
   /** Digest that `plan` of a domain defined from this spec has. */
@@ -191,6 +193,8 @@ export type TestNetwork = {
   /** Ends the DHCP lease of a MAC (reset, step 4). */
   releaseLease(mac: string): Promise<void>;
   leases(): Promise<{ mac: string; ip: string }[]>;
+  /** A machine that asks for its reserved address is seen to be offered it; throws if not. */
+  probeDhcp(signal: AbortSignal): Promise<void>;
   /** Calls back when dnsmasq acknowledges an address (`seed-up`). */
   watchAcks(onAck: (ack: { mac: string; ip: string }) => void, signal: AbortSignal): Promise<void>;
 };
@@ -236,6 +240,8 @@ export type Daemons = {
   /** Ends it for good; no longer kept running. */
   stop(name: string): Promise<void>;
   list(): Promise<{ name: string; pid: number }[]>;
+  /** Names of those that should run and do not: dead, or just being started. */
+  missing(): Promise<string[]>;
 };
 
 /** An account that exists in the cell alone: passwd, group and shadow there are copies of ours. */
@@ -266,6 +272,8 @@ export type Hypervisor = AsyncDisposable & {
   readonly testNetwork: TestNetwork;
   /** Daemons by name with their pids as the machine sees them. */
   processes(): Promise<{ name: string; pid: number }[]>;
+  /** Daemons that are not there, and what of the host could not be mended: sentences. */
+  problems(): Promise<readonly string[]>;
   /** Looks at daemons, test network and veth; plans and mends (H-1.4's first parts). */
   plan(): Promise<PlannedAction[]>;
   mend(): Promise<PlannedAction[]>;

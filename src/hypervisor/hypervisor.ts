@@ -98,6 +98,7 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
     portRules,
     testNetwork: openTestNetwork(cell, places, daemons),
     processes: () => daemons.list(),
+    problems: () => keeper.problems(),
     plan: () => keeper.plan(),
     mend: () => keeper.mend(),
     onRestart: (callback) => keeper.onRestart(callback),

@@ -12,6 +12,16 @@ export async function replaceFlows(target: string, flows: readonly string[]): Pr
   await run("ovs-ofctl", [...VERSION, "--bundle", "replace-flows", target, "-"], { stdin });
 }
 
+/** Puts a frame on the bridge as if a machine had sent it to the host itself. */
+export async function sendToHost(
+  target: string,
+  frame: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
+  const order = `in_port=CONTROLLER packet=${frame.toString("hex")} actions=LOCAL`;
+  await run("ovs-ofctl", [...VERSION, "packet-out", target, order], { signal });
+}
+
 /** Flows as they stand, a line each, in the switch's own spelling. */
 export async function dumpFlows(target: string): Promise<string[]> {
   const args = [...VERSION, "--no-stats", "--no-names", "dump-flows", target];

@@ -91,7 +91,8 @@ export function simHypervisor(
       current: () => act("portRules.current", () => world.rules),
     },
     testNetwork: { ...simTestNetwork(act, world), watchAcks: acks.listen },
-    processes: () => act("processes", () => []),
+    processes: () => Promise.resolve([]),
+    problems: () => Promise.resolve([]),
     plan: () => act("plan", () => []),
     mend: () => act("mend", () => []),
     onRestart: () => undefined,
@@ -130,19 +131,24 @@ function simDaemons(act: Act): Hypervisor["daemons"] {
     stop: (name) => act("daemons.stop", () => void daemons.delete(name)),
     list: () =>
       act("daemons.list", () => [...daemons.keys()].map((name, at) => ({ name, pid: at + 2 }))),
+    missing: () => Promise.resolve([]),
   };
 }
 
 function simDomains(act: Act, world: SimWorld): Omit<Hypervisor["domains"], "watch"> {
   const digest = (spec: DomainSpec): string =>
     createHash("sha256").update(JSON.stringify(spec)).digest("hex");
+  let last: ReturnType<Hypervisor["domains"]["lastList"]>;
   return {
     list: () =>
-      act("domains.list", () =>
-        [...world.domains.values()].map(({ spec, plan, power }): DomainState => {
+      act("domains.list", () => {
+        const domains = [...world.domains.values()].map(({ spec, plan, power }): DomainState => {
           return { name: spec.name, uuid: spec.uuid, power, mark: spec.mark, plan };
-        }),
-      ),
+        });
+        last = { domains, ageMs: 0 };
+        return domains;
+      }),
+    lastList: () => last,
     digest,
     look: (spec) =>
       act("domains.look", () => {
@@ -233,6 +239,7 @@ function simTestNetwork(act: Act, world: SimWorld): Omit<Hypervisor["testNetwork
     reserve: (mac, ip) => act("testNetwork.reserve", () => void world.reservations.set(mac, ip)),
     unreserve: (mac) => act("testNetwork.unreserve", () => void world.reservations.delete(mac)),
     releaseLease: (mac) => act("testNetwork.releaseLease", () => void world.leases.delete(mac)),
+    probeDhcp: () => act("testNetwork.probeDhcp", () => undefined),
     leases: () =>
       act("testNetwork.leases", () => [...world.leases].map(([mac, ip]) => ({ mac, ip }))),
   };

@@ -11,6 +11,7 @@ import {
   lease,
   makeReady,
   newHost,
+  parts,
   settle,
   soil,
   startAgent,
@@ -18,6 +19,7 @@ import {
   terms,
 } from "../../test/samples/rack-agent.ts";
 import { until } from "../base/wait.ts";
+import { lastPower } from "./power.ts";
 
 test("L4 L6 no record can be written: the fence is raised all the same, told as a trouble, and the rest follows by itself", async () => {
   for (const event of ["end", "deadline", "parts-broken"] as const) {
@@ -163,4 +165,39 @@ test("L4 T8 a fence that fails is raised until it stands; a full disk of the hos
   expect(closes).toBeGreaterThan(8);
   expect(makes).toBeGreaterThan(8);
   expect(host.told.map(({ state }) => state)).not.toContain("quarantined");
+});
+
+test("L4 H-4.5 a libvirt that never answers keeps no fence: it stands within a second, and is told", async () => {
+  const host = newHost();
+  await makeReady(host);
+  const libvirtHangs = (call: string): Promise<void> =>
+    call.startsWith("domains.") ? new Promise(() => undefined) : Promise.resolve();
+  const agent = await startAgent(host, { holds: libvirtHangs });
+  await agent.actor.post({ kind: "prepare", terms });
+  await settle(host, agent, ["leased"]); // a lease is given without it, too
+  await soil(host);
+  const beganMs = performance.now();
+  await agent.actor.post({ kind: "end", lease, epoch: 7, reason: "released" });
+  const fencedAt = () => {
+    const phase = host.record?.phase;
+    return phase?.state === "resetting" ? phase.endedAt : null;
+  };
+  await until(() => fencedAt() !== null, { timeoutMs: 1_000, everyMs: 1, what: "the fence" });
+  expect(performance.now() - beganMs).toBeLessThan(1_000);
+  expect(host.keys.size + host.connections.size).toBe(0);
+  expect(agent.idle()).toBe(true);
+});
+
+test("H-4.5 power in a report is the last list's, without a wait, and unknown once it is old", () => {
+  const { spec } = parts().seed;
+  const mark = { ...spec.mark };
+  const on = { name: spec.name, uuid: spec.uuid, power: "on" as const, mark, plan: null };
+  const seenFor = (ageMs: number | undefined) => {
+    const last = ageMs === undefined ? undefined : { domains: [on], ageMs };
+    return lastPower({ domains: { lastList: () => last } }, parts());
+  };
+  expect(seenFor(0)).toEqual(new Set([spec.name]));
+  expect(seenFor(89_000)).toEqual(new Set([spec.name]));
+  expect(seenFor(91_000)).toBeUndefined();
+  expect(seenFor(undefined)).toBeUndefined();
 });

@@ -4,6 +4,7 @@
  * the time line. The boot order is the plan's; overrides are the BMC's.
  */
 import { fail } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { mayPowerOn } from "../hypervisor/capacity-plan.ts";
 import { memoryAvailableMiB } from "../hypervisor/capacity.ts";
 import type { Domains } from "../hypervisor/hypervisor-port.ts";
@@ -70,6 +71,21 @@ export function openPower(
       return done;
     },
   };
+}
+
+/**
+ * Names of a TE's domains that were on when last seen; undefined: that is too long ago. A
+ * hypervisor that hangs keeps no report and no sign of life waiting (H-4.5).
+ */
+export function lastPower(
+  { domains }: { readonly domains: Pick<Domains, "lastList"> },
+  parts: TestenvParts,
+): ReadonlySet<string> | undefined {
+  const last = domains.lastList();
+  if (!last || last.ageMs > limits.powerKeepMs) return undefined;
+  const own = new Set(parts.all.map(({ spec }) => spec.uuid));
+  const on = last.domains.filter(({ uuid, power }) => own.has(uuid) && power !== "off");
+  return new Set(on.map(({ name }) => name));
 }
 
 function limitOf({ kind: { machines } }: TestenvParts): number {

@@ -21,8 +21,8 @@ export type RackPort = {
   remove(te: Testenv, signal: AbortSignal): Promise<void>;
   /** The TE data of the present lease, as `open` made them. */
   data(te: Testenv): Promise<TestenvData | undefined>;
-  /** Names of the machines that are on, or undefined where nobody answers in time. */
-  power(te: Testenv): Promise<ReadonlySet<string> | undefined>;
+  /** Names of the machines that were on when last seen; undefined: too long ago. Never waits. */
+  power(te: Testenv): ReadonlySet<string> | undefined;
   /** Where a machine's console is written while its lease lasts; undefined: no such machine. */
   console(te: Testenv, machine: string): string | undefined;
 };

@@ -15,7 +15,7 @@ import type { SshKeyPair } from "../ssh/keys.ts";
 import { testenvDataSchema } from "../model/testenv.ts";
 import type { TestenvData } from "../model/testenv.ts";
 import type { Gate } from "./gate/gate.ts";
-import type { Power } from "./power.ts";
+import { lastPower } from "./power.ts";
 import type { RackPort } from "./rack-port.ts";
 import { openTerms } from "./testenv-state.ts";
 import type { Deadline, Terms, Testenv } from "./testenv-state.ts";
@@ -36,7 +36,6 @@ export type RackTools = {
   readonly hypervisor: Hypervisor;
   readonly rules: RuleBook;
   readonly gate: Pick<Gate, "open" | "close" | "settled" | "facts">;
-  readonly power: Pick<Power, "running">;
   readonly images: Pick<ImageStore, "find" | "pathOf">;
   readonly recorder: Recorder;
   readonly takeKey: () => Promise<SshKeyPair>;
@@ -163,7 +162,7 @@ export function openRack(tools: RackTools): Rack {
       if (!openTerms(te)) return undefined;
       return (await readSecrets(secrets(te.number)))?.data;
     },
-    power: (te) => knownPower(tools, te),
+    power: (te) => lastPower(hypervisor, tools.partsOf(te)),
     console(te, machine) {
       const found = tools.partsOf(te).all.find(({ name }) => name === machine);
       return found?.spec.consoleLog;
@@ -176,17 +175,6 @@ const grantOf = (te: Testenv, { lease, epoch }: Terms): RecordedGrant => ({
   testenv: te.number,
   epoch,
 });
-
-/** A hypervisor that hangs keeps no report waiting: then nobody knows which machines are on. */
-async function knownPower(
-  { power, partsOf, clock }: RackTools,
-  te: Testenv,
-): Promise<ReadonlySet<string> | undefined> {
-  const silence = Promise.withResolvers<undefined>();
-  const timer = clock.after(limits.reportPowerMs, () => silence.resolve(undefined));
-  const on = power.running(partsOf(te)).catch(() => undefined);
-  return Promise.race([on, silence.promise]).finally(() => timer.cancel());
-}
 
 type Secrets = { readonly publicKey: string; readonly data: TestenvData };
 

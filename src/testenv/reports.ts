@@ -18,7 +18,9 @@ export type Reports = {
   /** The broker is to hear of this TE as it is by then. */
   changed(number: number): void;
   /** For a hello: all that are there. */
-  all(): Promise<TestenvReport[]>;
+  all(): TestenvReport[];
+  /** Racks that are faulty or quarantined, a sentence each. */
+  faults(): string[];
 };
 
 export function openReports(options: {
@@ -34,10 +36,7 @@ export function openReports(options: {
   async function tell(actor: Actor): Promise<void> {
     const { number } = actor.testenv;
     while (dirty.delete(number)) {
-      const [on, data] = await Promise.all([
-        rack.power(actor.told),
-        rack.data(actor.told).catch(() => undefined),
-      ]);
+      const data = await rack.data(actor.told).catch(() => undefined);
       // No wait from here on: what is told must be true when it is sent.
       const te = actor.told;
       const terms = te.phase.state === "leased" ? openTerms(te) : null;
@@ -46,7 +45,7 @@ export function openReports(options: {
       if (phase.state === "faulty" || phase.state === "quarantined") {
         log.warn({ testenv: number, detail: phase.detail }, `the TE is ${phase.state}`);
       }
-      const report = reportOf(te, registry.partsOf(te), on);
+      const report = reportOf(te, registry.partsOf(te), rack.power(te));
       send({ kind: "testenv", report, data: own ? (data ?? null) : null });
     }
   }
@@ -63,11 +62,16 @@ export function openReports(options: {
         })
         .finally(() => sending.delete(number));
     },
-    async all() {
-      const there = registry.actors().filter(({ told }) => told.phase.state !== "removed");
-      const power = await Promise.all(there.map((actor) => rack.power(actor.told)));
-      return there.map(({ told }, index) => reportOf(told, registry.partsOf(told), power[index]));
-    },
+    all: () =>
+      registry
+        .actors()
+        .filter(({ told }) => told.phase.state !== "removed")
+        .map(({ told }) => reportOf(told, registry.partsOf(told), rack.power(told))),
+    faults: () =>
+      registry.actors().flatMap(({ told: { number, phase } }) => {
+        const faulty = phase.state === "faulty" || phase.state === "quarantined";
+        return faulty ? [`te${number} is ${phase.state}: ${phase.detail}`] : [];
+      }),
   };
 }
 

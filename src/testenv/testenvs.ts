@@ -79,10 +79,15 @@ export type Testenvs = AsyncDisposable & {
   onMessage(message: TestenvMessage): Promise<void>;
   /** What the broker wants of each TE as a session begins. */
   onWelcome: Orders["onWelcome"];
-  reports(): Promise<TestenvReport[]>;
+  /** Without a wait: power is told as it was last seen. */
+  reports(): TestenvReport[];
+  /** Racks that are faulty or quarantined, a sentence each. */
+  faults(): string[];
   readonly provision: Provision;
   onDomainEvent(event: DomainEvent): void;
   onAck(mac: string): void;
+  /** A login at the gate is really made; throws why there is none. */
+  probeGate(signal: AbortSignal): Promise<void>;
   /** A daemon, or this agent, was started again: leased racks may have felt it. */
   onInterruption(code: string, text: string): void;
   /** Digests that a TE's disk stands on: never collected (H-7.7). */
@@ -147,10 +152,12 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
       await upload.resume();
     },
     reports: () => reports.all(),
+    faults: () => reports.faults(),
     onDomainEvent: (event) => registry.eachLent((found) => onDomainEvent(event, found, inner)),
     onAck: (mac) => registry.eachLent((found) => watch.onAck(mac, found)),
     onInterruption: (code, text) =>
       registry.eachLent((found) => watch.interrupt(found, code, text)),
+    probeGate: (signal) => gate.probe(signal),
     imagesInUse: () => new Set(registry.testenvs().flatMap(({ seedImage }) => seedImage ?? [])),
     booting: () => watch.booting(),
     keepConsolesSmall: () => keepConsolesSmall(inner),
@@ -197,7 +204,7 @@ async function openInner(options: TestenvsOptions) {
     hypervisor,
     address: hypervisor.testNetwork.hostIp,
     port: config.ssh.port,
-    hostKey: options.sshHostKey.privateKey,
+    hostKey: options.sshHostKey,
     clock,
     binFolder: options.binFolder,
     answer: verbs,
@@ -211,7 +218,6 @@ async function openInner(options: TestenvsOptions) {
     clock,
     partsOf,
     rules: options.rules,
-    power,
     images: options.images,
     takeKey: () => keys.take(),
     world: options.world,

@@ -6,7 +6,10 @@
 import { expect, test } from "vitest";
 import type { Domains, DomainSpec } from "../../src/hypervisor/hypervisor-port.ts";
 
-type Calls = Omit<Domains, "digest" | "watch" | "processesOf" | "shutdown" | "reset"> & {
+type Calls = Omit<
+  Domains,
+  "digest" | "lastList" | "watch" | "processesOf" | "shutdown" | "reset"
+> & {
   digest(spec: DomainSpec): string | Promise<string>;
 };
 

@@ -151,7 +151,6 @@ export async function startAgent(host: Host, fate: Fate, newWorld = false): Prom
     },
     images: { find: async () => undefined, pathOf: (digest) => digest },
     recorder,
-    power: { running: async () => new Set() },
     takeKey: async () => ({ privateKey: "PEM", publicKey: "ssh-rsa AAAA" }),
     clock,
     world: "w",

@@ -2,13 +2,16 @@
  * The test network `local` (H-2.2): br-ctlplane with the host's address, the veth to the machine
  * outside, and DHCP by reserved addresses alone. Who may talk to whom there is in port-rules.ts.
  */
+import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { run } from "../../base/command.ts";
 import { removeReservation, writeReservation } from "../../dnsmasq/dnsmasq-config.ts";
 import type { DnsmasqSettings } from "../../dnsmasq/dnsmasq-config.ts";
-import { readLeases, releaseLease, watchAcks } from "../../dnsmasq/dnsmasq-leases.ts";
+import { discoverFrame } from "../../dnsmasq/dhcp-frame-codec.ts";
+import { readLeases, releaseLease, seesOffer, watchAcks } from "../../dnsmasq/dnsmasq-leases.ts";
+import { sendToHost } from "../../openvswitch/ovs-ofctl.ts";
 import type { OpenVswitch } from "../../openvswitch/ovs-vsctl.ts";
-import { BRIDGE_MARK, SHARED_BRIDGE } from "./bridges.ts";
+import { BRIDGE_MARK, managementOf, SHARED_BRIDGE } from "./bridges.ts";
 import { linkFacts } from "./links.ts";
 import type { Cell } from "../cell.ts";
 import { INNER_LINK, ownMac } from "../cell-network.ts";
@@ -28,6 +31,10 @@ export function dnsmasqSettings(cell: Cell, places: CellPlaces): DnsmasqSettings
 
 export function openTestNetwork(cell: Cell, places: CellPlaces, daemons: Daemons): TestNetwork {
   const settings = dnsmasqSettings(cell, places);
+  async function reserve(mac: string, ip: string, name: string): Promise<void> {
+    const changed = await writeReservation(settings.reservations, { mac, ip, name });
+    if (changed) daemons.signal("dnsmasq", "SIGHUP");
+  }
   return {
     cidr: cell.cidr,
     hostIp: cell.hostIp,
@@ -36,16 +43,21 @@ export function openTestNetwork(cell: Cell, places: CellPlaces, daemons: Daemons
     bridge: SHARED_BRIDGE,
     seedIp: (testenv) => addressIn(cell.cidr, 10 + testenv),
     nodeIps: Array.from({ length: 71 }, (_each, n) => addressIn(cell.cidr, 180 + n)),
-    async reserve(mac, ip, name) {
-      const changed = await writeReservation(settings.reservations, { mac, ip, name });
-      if (changed) daemons.signal("dnsmasq", "SIGHUP");
-    },
+    reserve,
     async unreserve(mac) {
       const changed = await removeReservation(settings.reservations, mac);
       if (changed) daemons.signal("dnsmasq", "SIGHUP");
     },
     releaseLease: (mac) => releaseLease(settings, mac),
     leases: () => readLeases(settings.leaseFile),
+    async probeDhcp(signal) {
+      const mac = ownMac(places, "probe");
+      const ip = addressIn(cell.cidr, 254);
+      await reserve(mac, ip, "probe");
+      const frame = discoverFrame(mac, randomInt(2 ** 32));
+      const ask = (): Promise<void> => sendToHost(managementOf(SHARED_BRIDGE), frame, signal);
+      await seesOffer(join(places.logs, "dnsmasq.log"), { mac, ip }, ask, signal);
+    },
     watchAcks: (onAck, signal) => watchAcks(join(places.logs, "dnsmasq.log"), onAck, signal),
   };
 }

@@ -37,13 +37,16 @@ import type { Testenvs } from "../../testenv/testenvs.ts";
 import { testenvRecords } from "../../testenv/record.ts";
 import { admittedOnly } from "./admitted.ts";
 import { doorsOf } from "./doors.ts";
+import { beat } from "./heartbeat.ts";
+import type { AgentTroubles } from "./heartbeat.ts";
 import { hostSize } from "./host-size.ts";
 import { enterWorld, hostClock, openIdentity } from "./identity.ts";
 import type { Identity } from "./identity.ts";
 import { openPasses } from "./passes.ts";
 import type { Passes } from "./passes.ts";
 import { openRuleBook } from "./rule-book.ts";
-import { helloOf, vitalsOf } from "./session-texts.ts";
+import { hostProbes, runProbes } from "./probes.ts";
+import { helloOf } from "./session-texts.ts";
 
 export type AgentOptions = {
   readonly cell: Cell;
@@ -94,8 +97,9 @@ export async function openAgent(options: AgentOptions): Promise<void> {
     if (session) session.send(message);
     else early.push(message);
   };
-  const troubles = openTroubles({ log, wallMs: () => hostClock.wallMs() });
-  const keepOwnRoom = roomKeeper(keepRoom, troubles);
+  const openOwn = (): Troubles => openTroubles({ log, wallMs: () => hostClock.wallMs() });
+  const troubles: AgentTroubles = { host: openOwn(), racks: openOwn() };
+  const keepOwnRoom = roomKeeper(keepRoom, troubles.host);
   await keepOwnRoom();
   const given = {
     store,
@@ -124,7 +128,10 @@ export async function openAgent(options: AgentOptions): Promise<void> {
   session = scope.own(dial(options, parts));
   for (const message of early) session.send(message);
   scope.spawn("passes", (signal) => parts.passes.run(signal));
-  scope.spawn("heartbeat", (signal) => beat(parts, troubles, send, signal));
+  scope.spawn("heartbeat", (signal) =>
+    beat({ ...parts, troubles, state: cell.state, clock: hostClock }, send, signal),
+  );
+  scope.spawn("probes", (signal) => probe(parts, troubles.host, signal));
   const { hostId } = identity;
   log.info({ hostId, world: world.id, isNew: world.isNew, racks: wanted.length }, "te-host serves");
 }
@@ -156,7 +163,7 @@ async function openParts(
     hypervisor: Hypervisor;
     images: ImageStore;
     world: string;
-    troubles: Troubles;
+    troubles: AgentTroubles;
     send: (message: FromHost) => void;
   },
 ): Promise<Parts> {
@@ -181,7 +188,7 @@ async function openParts(
     broker: options.broker,
     send,
     wantPass: () => passes.wake(),
-    troubles,
+    troubles: troubles.racks,
     onCrash,
     log: log.child({ component: "testenv" }),
   });
@@ -266,6 +273,19 @@ function listen(parts: Parts, scope: Scope): void {
   });
 }
 
+/** What a rack stands on is seen to work; what is not, leased racks may have felt. */
+function probe(parts: Parts, troubles: Troubles, signal: AbortSignal): Promise<void> {
+  const { hypervisor, testenvs, passes } = parts;
+  return runProbes({
+    probes: hostProbes(hypervisor, testenvs),
+    clock: hostClock,
+    troubles,
+    wantPass: () => passes.wake(),
+    onTrouble: (what, why) => testenvs.onInterruption("probe-failed", `${what} fails: ${why}`),
+    signal,
+  });
+}
+
 /**
  * An agent that was stopped, or starved, answered no verb meanwhile: the gate has told a job that
  * it is away. That is the host's fault (ci.md F-1), and nobody else can know of it.
@@ -331,25 +351,6 @@ async function route(
 function admit({ hypervisor, nodes }: Parts, wanted: Wanted, log: Log): Wanted {
   const { cidr } = hypervisor.testNetwork;
   return admittedOnly(wanted, { cidr, nodes: nodes.reports(), log });
-}
-
-/** A sign of life every 5 s, and what may be wrong with the host. */
-async function beat(
-  parts: Parts,
-  troubles: Troubles,
-  send: (message: FromHost) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  while (!signal.aborted) {
-    const failures = [
-      ...parts.passes
-        .failures()
-        .map(({ action, error }) => `${action.kind} ${action.target}: ${error}`),
-      ...troubles.list().map(({ what, why }) => `${what} fails: ${why}`),
-    ];
-    send(await vitalsOf(parts.hypervisor, failures, await parts.testenvs.reports()));
-    await pause(limits.heartbeatMs, signal).catch(() => undefined);
-  }
 }
 
 /** H-1.6: the wanted racks; none at all is refused with the sums. */

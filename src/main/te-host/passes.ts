@@ -24,7 +24,10 @@ export type Passes = {
   wake(): void;
   /** Runs passes until the signal aborts. */
   run(signal: AbortSignal): Promise<void>;
+  /** Targets that failed last: each is its own trouble. */
   failures(): readonly Failure[];
+  /** Why no pass comes to its end; undefined: the last one did. */
+  trouble(): string | undefined;
 };
 
 export function openPasses(options: {
@@ -43,6 +46,8 @@ export function openPasses(options: {
   const executor = openExecutor(performers, { log, monoMs: () => clock.monoMs() });
   const bell = openBell(clock);
   let first = true;
+  let beganMs: number | undefined;
+  let failed: string | undefined;
 
   async function pass(signal: AbortSignal): Promise<void> {
     await hypervisor.mend();
@@ -67,13 +72,25 @@ export function openPasses(options: {
   return {
     wake: bell.ring,
     failures: () => executor.failures(),
+    trouble() {
+      const forMs = beganMs === undefined ? 0 : clock.monoMs() - beganMs;
+      const stuck = `a pass has been running for ${Math.round(forMs / 1000)} s`;
+      return forMs > limits.passMs ? stuck : failed;
+    },
     async run(signal) {
       while (!signal.aborted) {
         await due(signal);
         if (signal.aborted) return;
-        await pass(signal).catch((error: unknown) => {
-          if (!signal.aborted) log.error({ why: describeError(error) }, "a pass failed");
-        });
+        beganMs = clock.monoMs();
+        await pass(signal).then(
+          () => (failed = undefined),
+          (error: unknown) => {
+            if (signal.aborted) return;
+            failed = describeError(error);
+            log.error({ why: failed }, "a pass failed");
+          },
+        );
+        beganMs = undefined;
       }
     },
   };

@@ -2,20 +2,20 @@
  * What the host says of itself to the broker (lease.md §6, H-13.5): hello with all it has, and
  * the heartbeat with load, memory and what may be wrong.
  */
-import { readFile } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { memoryAvailableMiB } from "../../hypervisor/capacity.ts";
-import { FREE_MEMORY_MIB } from "../../hypervisor/capacity-plan.ts";
 import type { Cell } from "../../hypervisor/cell.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
 import type { Config } from "../../model/config.ts";
 import type { Hello } from "../../model/session.ts";
-import type { TestenvReport } from "../../model/testenv.ts";
 import type { ImageBuilds } from "../../nodehost/image-builds.ts";
 import type { Nodes } from "../../nodehost/nodes.ts";
 import type { FromHost } from "../../session/session-port.ts";
 import type { Testenvs } from "../../testenv/testenvs.ts";
 import { version } from "../version.ts";
+import { judge } from "./health.ts";
+import type { HostLook } from "./health.ts";
 import { hostSize } from "./host-size.ts";
 import type { Identity } from "./identity.ts";
 
@@ -61,32 +61,36 @@ export async function helloOf(of: {
     cell: { netns: cell.netns },
     libvirt: hypervisor.libvirtUri,
     draining: false,
-    testenvs: await of.testenvs.reports(),
+    testenvs: of.testenvs.reports(),
     nodes: of.nodes.reports(),
     images: of.builds.reports(),
     processes: await hypervisor.processes(),
   };
 }
 
+/**
+ * Nothing here asks libvirt or the switch: a daemon that hangs must not keep a sign of life back
+ * (issue 6 §3). What was last seen of them is in `faults`.
+ */
 export async function vitalsOf(
-  hypervisor: Hypervisor,
-  failures: readonly string[],
-  testenvs: readonly TestenvReport[],
+  hypervisor: Pick<Hypervisor, "problems" | "processes">,
+  state: string,
+  faults: Pick<HostLook, "own" | "failures" | "ofRacks" | "racks">,
 ): Promise<Extract<FromHost, { kind: "heartbeat" }>> {
-  const freeMemoryMiB = Math.floor(await memoryAvailableMiB());
-  const problems = [
-    ...failures,
-    ...testenvs
-      .filter(({ state }) => state === "faulty" || state === "quarantined")
-      .map(({ number, state, detail }) => `te${number} is ${state}: ${detail ?? ""}`),
-    ...(freeMemoryMiB < FREE_MEMORY_MIB ? [`${freeMemoryMiB} MiB of memory left`] : []),
-  ];
+  const [freeMemoryMiB, disk, parts, processes] = await Promise.all([
+    memoryAvailableMiB().then(Math.floor),
+    statfs(state),
+    hypervisor.problems(),
+    hypervisor.processes(),
+  ]);
+  const freeDiskMiB = Math.floor((disk.bavail * disk.bsize) / 1024 ** 2);
+  const { health, problems } = judge({ ...faults, parts, freeMemoryMiB, freeDiskMiB });
   return {
     kind: "heartbeat",
     load: loadavg()[0] ?? 0,
     freeMemoryMiB,
-    health: problems.length === 0 ? "ok" : "degraded",
+    health,
     problems: problems.map((text) => text.slice(0, 300)),
-    processes: await hypervisor.processes(),
+    processes,
   };
 }

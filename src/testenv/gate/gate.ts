@@ -14,7 +14,9 @@ import { limits } from "../../base/limits.ts";
 import type { Log } from "../../base/log.ts";
 import { pause, until } from "../../base/wait.ts";
 import type { Hypervisor } from "../../hypervisor/hypervisor-port.ts";
+import type { SshKeyPair } from "../../ssh/keys.ts";
 import { sshdConfig } from "../../ssh/sshd.ts";
+import { openGateProbe } from "./gate-probe.ts";
 import { openKeyLines } from "./key-lines.ts";
 import type { GateOpening } from "./key-lines.ts";
 import { openRackSockets } from "./rack-sockets.ts";
@@ -31,6 +33,9 @@ const sockets = join(gateFolder, "sockets");
 const home = join(gateFolder, "home");
 const shell = join(bin, "te-shell.mts");
 
+/** Beside the TEs' accounts, with the same shell, home and group: it meets what they meet. */
+const probeAccount = { name: "te-probe", uid: gateGroup.gid + 999, home, shell };
+
 export type Gate = AsyncDisposable & {
   /** Exactly these TEs have accounts and sockets. */
   setTestenvs(numbers: readonly number[]): Promise<void>;
@@ -41,6 +46,8 @@ export type Gate = AsyncDisposable & {
   /** Resolves when no command of this TE is being carried out. */
   settled(number: number): Promise<void>;
   facts(number: number): Promise<{ sshKeys: number; openConnections: number; processes: number }>;
+  /** A real login at our sshd, as an account that can do nothing but answer; throws why not. */
+  probe(signal: AbortSignal): Promise<void>;
 };
 
 export async function openGate(options: {
@@ -48,7 +55,7 @@ export async function openGate(options: {
   readonly address: string;
   readonly port: number;
   /** The gate's own private key, OpenSSH's form. */
-  readonly hostKey: string;
+  readonly hostKey: SshKeyPair;
   /** `<state>/bin`: program and Node are copied there. */
   readonly binFolder: string;
   readonly clock: Clock;
@@ -60,13 +67,20 @@ export async function openGate(options: {
   const stop = new AbortController();
   await installProgram(options.binFolder);
   await startSshd(options);
+  const probe = await openGateProbe({
+    ...options,
+    folder: gateFolder,
+    keyFile: join(keys, probeAccount.name),
+    account: probeAccount.name,
+    wallMs: () => options.clock.wallMs(),
+  });
 
   const gate: Gate = {
     async setTestenvs(numbers) {
-      await options.hypervisor.setAccounts(
-        gateGroup,
-        numbers.map((number) => gateAccount(number, { home, shell })),
-      );
+      await options.hypervisor.setAccounts(gateGroup, [
+        ...numbers.map((number) => gateAccount(number, { home, shell })),
+        probeAccount,
+      ]);
       const there = commands.listening();
       for (const number of numbers.filter((one) => !there.includes(one))) {
         const path = join(sockets, `${accountName(number)}.sock`);
@@ -101,6 +115,7 @@ export async function openGate(options: {
         processes: processesOfUid(uid).length,
       };
     },
+    probe,
     async [Symbol.asyncDispose]() {
       stop.abort();
       await watching;
@@ -148,7 +163,7 @@ async function startSshd(options: Parameters<typeof openGate>[0]): Promise<void>
   const hostKeyFile = join(gateFolder, "host_key");
   const configFile = join(gateFolder, "sshd_config");
   const prepare = async (): Promise<void> => {
-    await writeFileAtomic(hostKeyFile, options.hostKey, 0o600);
+    await writeFileAtomic(hostKeyFile, options.hostKey.privateKey, 0o600);
     const keysFile = join(keys, "%u");
     const group = gateGroup.name;
     const config = sshdConfig({ address, port, hostKeyFile, keysFile, group });
