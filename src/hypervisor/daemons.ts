@@ -55,7 +55,7 @@ export function openDaemons(
     return done;
   };
   const pidFile = (name: string): string => join(places.pids, `${name}.pid`);
-  const logFile = (spec: DaemonSpec): string =>
+  const logFile = (spec: Pick<DaemonSpec, "name" | "logFile">): string =>
     spec.logFile ?? join(places.logs, `${spec.name}.log`);
 
   async function begin(spec: DaemonSpec): Promise<Kept> {
@@ -192,6 +192,7 @@ export function openDaemons(
         return shown === undefined ? [] : [{ name: spec.name, pid: shown }];
       });
     },
+    logOf: logFile,
     async missing() {
       const all = [...kept.values()];
       const alive = await Promise.all(all.map((each) => lives(each, each.spec)));

@@ -240,6 +240,8 @@ export type Daemons = {
   /** Ends it for good; no longer kept running. */
   stop(name: string): Promise<void>;
   list(): Promise<{ name: string; pid: number }[]>;
+  /** Where this one's stdout and stderr go. */
+  logOf(spec: Pick<DaemonSpec, "name" | "logFile">): string;
   /** Names of those that should run and do not: dead, or just being started. */
   missing(): Promise<string[]>;
 };

@@ -131,6 +131,7 @@ function simDaemons(act: Act): Hypervisor["daemons"] {
     stop: (name) => act("daemons.stop", () => void daemons.delete(name)),
     list: () =>
       act("daemons.list", () => [...daemons.keys()].map((name, at) => ({ name, pid: at + 2 }))),
+    logOf: () => "/dev/null",
     missing: () => Promise.resolve([]),
   };
 }

@@ -57,6 +57,8 @@ export type RackTools = {
 export type Rack = Omit<RackPort, "reset"> & {
   /** The time line of the lease that the TE is in, or whose reset runs. */
   record(te: Testenv): LeaseRecord | undefined;
+  /** The key that the present lease was given, `type base64`. */
+  publicKey(te: Testenv): Promise<string | undefined>;
 };
 
 export function openRack(tools: RackTools): Rack {
@@ -161,6 +163,9 @@ export function openRack(tools: RackTools): Rack {
     async data(te) {
       if (!openTerms(te)) return undefined;
       return (await readSecrets(secrets(te.number)))?.data;
+    },
+    async publicKey(te) {
+      return (await readSecrets(secrets(te.number)))?.publicKey;
     },
     power: (te) => lastPower(hypervisor, tools.partsOf(te)),
     console(te, machine) {

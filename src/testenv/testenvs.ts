@@ -23,6 +23,7 @@ import type { ActorWork } from "./actor.ts";
 import type { Wanted } from "./carve.ts";
 import { openConsoleStreams } from "./recorder/consoles.ts";
 import { openGate } from "./gate/gate.ts";
+import { followRefusals, openRefusals } from "./gate/refusals.ts";
 import { openVerbs } from "./gate/verbs.ts";
 import { openUpload } from "./recorder/upload.ts";
 import { openKeyPool } from "./key-pool.ts";
@@ -143,6 +144,19 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
     post: (number, event) => registry.post(number, event),
   });
 
+  const refusals = openRefusals({
+    find: (account) => registry.testenvs().find(({ number }) => accountName(number) === account),
+    publicKey: (te) => rack.publicKey(te),
+    onFault(te, why) {
+      watch.interrupt(registry.watched(te), "gate-refused", why);
+      options.wantPass();
+    },
+    log,
+  });
+  const closing = new AbortController();
+  const sshdLog = hypervisor.daemons.logOf({ name: "sshd" });
+  const following = followRefusals(sshdLog, refusals, troubles, closing.signal);
+
   return {
     provision,
     onMessage: (message) => orders.onMessage(message),
@@ -162,6 +176,8 @@ export async function openTestenvs(options: TestenvsOptions): Promise<Testenvs> 
     booting: () => watch.booting(),
     keepConsolesSmall: () => keepConsolesSmall(inner),
     async [Symbol.asyncDispose]() {
+      closing.abort();
+      await following;
       watch.close();
       await Promise.all(registry.actors().map((actor) => actor.close()));
       await consoles[Symbol.asyncDispose]();
