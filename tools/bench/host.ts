@@ -1,6 +1,6 @@
 /**
- * A host with many racks, all off: 20 racks of 5 machines (and a seed each) are defined in libvirt's
- * test driver through the real virsh, the rest of the hypervisor is the one in memory. Prints how
+ * A host with many racks, all off: 20 racks of 5 machines (and a seed each) are defined in
+ * libvirt's test driver through the real virsh, the rest of the hypervisor is the one in memory. Prints how
  * long an idle pass takes, and a heartbeat: with libvirt idle, and while virsh does not answer.
  * Exit 1 where a promise is broken.
  * Usage: node tools/bench/host.ts [--racks 20] [--machines 5] [--looks 20] [--json]

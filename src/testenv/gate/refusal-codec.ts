@@ -1,6 +1,6 @@
 /**
  * Logins that sshd refused, read from its log (OpenSSH ≥ 9.2, LogLevel VERBOSE), and whether one
- * was the gate's fault. Names in the log are the client's word: every line is matched as a whole, so
+ * was the gate's fault. Names in the log are the client's word: every line is matched whole, so
  * that a name with blanks cannot tell a second story. Pure.
  */
 export type Refusal = {

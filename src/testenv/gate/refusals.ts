@@ -67,7 +67,8 @@ export function followRefusals(
 ): Promise<void> {
   const onLine = (line: string): void => void refusals.onLine(line);
   const follow = (): Promise<void> => followLines(logFile, { signal, onLine });
-  return untilDone("reading of sshd's log", follow, { signal, troubles }).catch(() => undefined); // the signal
+  const followed = untilDone("reading of sshd's log", follow, { signal, troubles });
+  return followed.catch(() => undefined); // the signal
 }
 
 /** Only a lease that its holder has: before, and after, nobody may be let in. */
