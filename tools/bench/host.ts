@@ -1,7 +1,7 @@
 /**
- * A host with many racks, all off: 20 racks of 5 machines (and a seed each) are defined in
- * libvirt's test driver through the real virsh, the rest of the hypervisor is the one in memory. Prints how
- * long an idle pass takes, and a heartbeat: with libvirt idle, and while virsh does not answer.
+ * A host with many racks, all off: 20 racks of 5 machines (and a seed each), defined in
+ * libvirt's test driver through the real virsh; the rest of the hypervisor is the one in memory.
+ * Prints how long an idle pass takes, and a heartbeat, also while virsh does not answer.
  * Exit 1 where a promise is broken.
  * Usage: node tools/bench/host.ts [--racks 20] [--machines 5] [--looks 20] [--json]
  */
@@ -38,6 +38,7 @@ const folder = await mkdtemp(join(tmpdir(), "rackyard-host-"));
 const kind = kindSchema.parse({ machines: { count: Number(values.machines) } });
 const ground = {
   hostId,
+  macKey: "key",
   disksFolder: join(folder, "disks"),
   consolesFolder: folder,
   socketsFolder: folder,
@@ -63,7 +64,14 @@ const virsh: Virsh = {
   [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
 };
 const onStarted = (): Promise<void> => Promise.resolve();
-const domains = openDomains({ virsh, uri: "test:///default", flavour: "test", hostId, onStarted });
+const domains = openDomains({
+  virsh,
+  uri: "test:///default",
+  flavour: "test",
+  hostId,
+  state: folder,
+  onStarted,
+});
 const world = emptyWorld();
 const hypervisor: Hypervisor = { ...simHypervisor(undefined, world), domains };
 const provision = openProvision({
