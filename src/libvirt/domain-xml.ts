@@ -267,12 +267,15 @@ const entities: Readonly<Record<string, string>> = {
   "\n": "&#10;",
   "\r": "&#13;",
   "\t": "&#9;",
+  // ends of lines to a reader of XML 1.1
+  "\u0085": "&#133;",
+  "\u2028": "&#8232;",
 };
 
 /** Text or attribute value; characters that XML 1.0 (§2.2) cannot carry are our mistake. */
 export function escapeXml(text: string): string {
   assert(!FORBIDDEN.test(text), "text holds characters that XML cannot carry");
-  return text.replace(/[&<>'"\n\r\t]/g, (character) => entities[character] ?? character);
+  return text.replace(/[&<>'"\n\r\t\u0085\u2028]/g, (character) => entities[character]!);
 }
 
 const FORBIDDEN = /[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/u;
