@@ -54,6 +54,27 @@ test("H-1.12 killed, it is started again within a second and told", async () => 
   expect(told).toEqual(["one"]);
 });
 
+test("H-1.12 one that is dead, or does not serve again yet, is missing until it does", async () => {
+  let serves = true;
+  await daemons.ensure(sleeper("one", { ready: async () => serves }));
+  await daemons.ensure(sleeper("two"));
+  expect(await daemons.missing()).toEqual([]);
+  serves = false;
+  process.kill((await pidOf("one"))!, "SIGKILL");
+  await until(async () => (await daemons.missing()).length > 0, {
+    timeoutMs: 2_000,
+    everyMs: 5,
+    what: "its absence",
+  });
+  expect(await daemons.missing()).toEqual(["one"]);
+  serves = true;
+  await until(async () => (await daemons.missing()).length === 0, {
+    timeoutMs: 5_000,
+    everyMs: 5,
+    what: "its return",
+  });
+});
+
 test("H-1.12 one that cannot live without another is renewed with it, once", async () => {
   await daemons.ensure(sleeper("database"));
   await daemons.ensure(sleeper("switch", { with: ["database"] }));
