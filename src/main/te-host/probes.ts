@@ -28,8 +28,8 @@ export function hostProbes(
     { what: "a login at the gate", see: (signal) => testenvs.probeGate(signal) },
     { what: "an answer of libvirt", see: () => hypervisor.domains.list() },
     {
-      what: "the test network",
-      // bridge, address, way out, filter and flows: as planned, or what a pass would mend
+      what: "the cell",
+      // its /etc, bridge, address, way out, filter and flows: as planned, or what a pass would mend
       async see() {
         const [first] = await hypervisor.plan();
         if (first) fail("unavailable", `${first.kind}: ${first.why}`);
