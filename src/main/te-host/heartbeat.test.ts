@@ -50,6 +50,7 @@ function openHost(gate: (call: string) => Promise<void>) {
     ),
   ]);
   return {
+    clock,
     beats,
     told,
     faults,
@@ -95,6 +96,9 @@ test("a host is ok again when what failed works; one failure alone is none", asy
   const host = openHost(async (call) => {
     if (call === "gate.probe" && fails-- > 0) throw new Error("Permission denied (publickey).");
   });
+  await host.clock.advance(400);
+  expect(fails).toBe(0); // it failed, and is made again after a second at most
+  expect(host.troubles.host.list()).toEqual([]);
   expect((await host.live(2)).health).toBe("ok");
   expect(host.told).toEqual([]);
   fails = 3;
