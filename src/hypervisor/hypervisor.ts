@@ -58,16 +58,21 @@ export async function openHypervisor(options: HypervisorOptions): Promise<Hyperv
 
   const daemons = openDaemons(places, log, { watch: !options.readOnly });
   const ovs = openOpenVswitch(SWITCH_DATABASE);
-  const portRules = openPortRules(ovs, places.runtime, {
-    cidr: cell.cidr,
-    host: { mac: ownMac(places, "host"), ip: cell.hostIp, doors: [doors.gate] },
-    machine: {
-      mac: ownMac(places, "machine"),
-      ip: cell.machineIp,
-      doors: [doors.nodes],
-      port: INNER_LINK,
+  const portRules = openPortRules(
+    ovs,
+    places.runtime,
+    {
+      cidr: cell.cidr,
+      host: { mac: ownMac(places, "host"), ip: cell.hostIp, doors: [doors.gate] },
+      machine: {
+        mac: ownMac(places, "machine"),
+        ip: cell.machineIp,
+        doors: [doors.nodes],
+        port: INNER_LINK,
+      },
     },
-  });
+    ownMac(places, "probe"),
+  );
   const virsh = openVirsh({ uri: LIBVIRT_URI, directory: join(places.runtime, "xml") });
 
   const domains = openDomains({

@@ -32,11 +32,15 @@ export type KeptPortRules = PortRules & {
   differ(): Promise<boolean>;
 };
 
-/** @param facts the switch's own ends; port numbers are asked each time */
+/**
+ * @param facts the switch's own ends; port numbers are asked each time
+ * @param own MAC of the host's own probe, which asks for an address too; no port may send as it
+ */
 export function openPortRules(
   ovs: OpenVswitch,
   directory: string,
   facts: Omit<SwitchFacts, "numbers">,
+  own: string,
 ): KeptPortRules {
   const path = join(directory, "port-rules.json");
   const target = managementOf(SHARED_BRIDGE);
@@ -51,7 +55,7 @@ export function openPortRules(
   const flows = async (rules: readonly PortRule[]): Promise<string[]> =>
     planFlows(rules.map(entryOf), { ...facts, numbers: await ovs.portNumbers(SHARED_BRIDGE) });
 
-  const macsOf = (rules: readonly PortRule[]): string[] => rules.map(({ mac }) => mac);
+  const macsOf = (rules: readonly PortRule[]): string[] => [own, ...rules.map(({ mac }) => mac)];
   // A fence waits for its flows alone: who may ask for an address seldom changes.
   let clients: string | undefined;
   async function enforce(rules: readonly PortRule[], always: boolean): Promise<void> {
