@@ -8,6 +8,7 @@ import { problemOf } from "./problem.ts";
 import { route } from "./route.ts";
 import type { Route } from "./route.ts";
 import * as schemas from "./schemas.ts";
+import type { StateReader } from "./event-state.ts";
 import { eventStream } from "./stream.ts";
 import type { StreamEvent } from "./stream.ts";
 import type { AdminViews, ApiEvent, EventViews } from "./views.ts";
@@ -16,8 +17,8 @@ const open = { kind: "public" } as const;
 const reader = { kind: "role", role: "reader" } as const;
 const admin = { kind: "role", role: "admin" } as const;
 
-export function adminRoutes(views: AdminViews, events: EventViews): Route[] {
-  return [...healthRoutes(views), ...tokenRoutes(views), eventRoute(events)];
+export function adminRoutes(views: AdminViews, events: EventViews, state: StateReader): Route[] {
+  return [...healthRoutes(views), ...tokenRoutes(views), eventRoute(events, state)];
 }
 
 function healthRoutes(views: AdminViews): Route[] {
@@ -120,12 +121,12 @@ function tokenRoutes(views: AdminViews): Route[] {
   ];
 }
 
-function eventRoute(events: EventViews): Route {
+function eventRoute(events: EventViews, state: StateReader): Route {
   return route({
     method: "get",
     path: "/v1/events",
     tag: "events",
-    summary: "What happens: a stream of events; ?after=&wait= gives them as a page",
+    summary: "The state, then what happens: a stream of events; ?after=&wait= gives them as a page",
     access: reader,
     query: schemas.eventsQuery,
     answer: {
@@ -141,14 +142,25 @@ function eventRoute(events: EventViews): Route {
       }
       const gone = new AbortController();
       const over = AbortSignal.any([signal, gone.signal]);
-      const source = events.watch(query.topic, after, over);
-      return eventStream(sseOf(source), () => gone.abort(), problemOf);
+      const first = after === undefined && query.state !== false ? state : undefined;
+      const source = sseOf(events, query.topic, { after, first, signal: over });
+      return eventStream(source, () => gone.abort(), problemOf);
     },
   });
 }
 
-async function* sseOf(source: ReturnType<EventViews["watch"]>): AsyncGenerator<StreamEvent> {
-  for await (const event of source) {
+async function* sseOf(
+  events: EventViews,
+  topics: readonly ApiEvent["topic"][],
+  from: { after: number | undefined; first: StateReader | undefined; signal: AbortSignal },
+): AsyncGenerator<StreamEvent> {
+  let { after } = from;
+  if (from.first) {
+    // The place before the state: a change that comes meanwhile is told again, never missed.
+    after = await events.newest();
+    yield { id: after, event: "state", data: await from.first(topics) };
+  }
+  for await (const event of events.watch(topics, after, from.signal)) {
     if ("resync" in event) yield { id: event.id, event: "resync", data: {} };
     else yield { id: event.id, event: event.topic, data: event };
   }

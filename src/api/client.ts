@@ -15,7 +15,12 @@ import type { TokenView } from "../model/identity.ts";
 import type { LeaseView } from "../model/lease.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
 import type { Certificate, HostView, TestenvView } from "../model/testenv.ts";
-import type { ApiEvent, ConsoleLine, Page, PipelineView } from "./views.ts";
+import type { ApiEvent, ApiState, ConsoleLine, Page, PipelineView } from "./views.ts";
+
+export type StreamedEvent =
+  | ApiEvent
+  | { readonly resync: true; readonly id: number }
+  | { readonly state: ApiState; readonly id: number };
 
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -33,14 +38,20 @@ export function openClient(endpoint: Endpoint, signal?: AbortSignal) {
     ...fleetOf(http),
     pipelines: { list: () => http.all<PipelineView>("/v1/pipelines") },
     tokens: tokensOf(http),
-    /** Events after `lastId` as they come; `resync` where they are no longer kept. */
+    /**
+     * Events after `lastId` as they come; `resync` where they are no longer kept. With `state`
+     * the first one says what is now, where no `lastId` is given.
+     */
     async *events(
       topics: readonly string[],
-      more: { signal?: AbortSignal; lastId?: number } = {},
-    ): AsyncGenerator<ApiEvent | { resync: true; id: number }> {
-      const path = `/v1/events${queryText({ topic: topics.join(",") })}`;
+      more: { signal?: AbortSignal; lastId?: number; state?: boolean } = {},
+    ): AsyncGenerator<StreamedEvent> {
+      const state = more.state ?? false;
+      const path = `/v1/events${queryText({ topic: topics.join(","), state })}`;
       for await (const event of http.stream(path, more)) {
-        if (event.event === "resync") yield { resync: true, id: Number(event.id) };
+        const id = Number(event.id);
+        if (event.event === "resync") yield { resync: true, id };
+        else if (event.event === "state") yield { state: JSON.parse(event.data) as ApiState, id };
         else yield JSON.parse(event.data) as ApiEvent;
       }
     },

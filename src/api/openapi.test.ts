@@ -15,7 +15,7 @@ const routes: readonly Route[] = [
   ...sessionRoutes(false),
   ...changeRoutes(none),
   ...buildRoutes(none),
-  ...adminRoutes(none, none),
+  ...adminRoutes(none, none, none),
 ];
 
 type Schema = {

@@ -220,4 +220,6 @@ export const eventsQuery = z.strictObject({
     .pipe(z.array(z.enum(eventTopics))),
   after: count.min(0).optional(),
   wait: waitMs.optional(),
+  /** `false`: no event `state` first. */
+  state: flag.optional(),
 });

@@ -17,6 +17,7 @@ import { pause } from "../base/wait.ts";
 import { authorize, identify } from "./access.ts";
 import type { Door } from "./access.ts";
 import { adminRoutes } from "./admin-routes.ts";
+import { openStateReader } from "./event-state.ts";
 import { buildRoutes, changeRoutes } from "./change-routes.ts";
 import { engineOf } from "./engine.ts";
 import type { NodeEnv } from "./engine.ts";
@@ -60,7 +61,7 @@ export type Api = AsyncDisposable & {
 /** `secure`: people reach this server by https (`server.url`). */
 export function routesOf(views: Views, version: string, secure = false): Route[] {
   const routes = [
-    ...adminRoutes(views.admin, views.events),
+    ...adminRoutes(views.admin, views.events, openStateReader(views)),
     ...sessionRoutes(secure),
     ...leaseRoutes(views.leases),
     ...fleetRoutes(views.fleet, views.builds),

@@ -172,7 +172,12 @@ export type ApiEvent = {
   readonly body: object;
 };
 
+/** What is now, by topic: the first event of a stream that begins now. */
+export type ApiState = { readonly [topic in ApiEvent["topic"]]?: readonly object[] };
+
 export type EventViews = {
+  /** The newest event's id: what is read after it is at least as new. */
+  newest(): Promise<number>;
   /** Events after `afterId`; `resync` first where they are no longer kept. */
   watch(
     topics: readonly string[],

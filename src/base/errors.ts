@@ -14,11 +14,11 @@ export const errorCodes = {
   "image-format": { exit: 65, http: 400 },
   "image-too-large": { exit: 65, http: 413 },
   "image-missing": { exit: 65, http: 404 },
-  // not there
+  // not there: no server, what was asked of it, a rack
   "not-running": { exit: 69, http: 503 },
-  unavailable: { exit: 69, http: 503 },
-  "not-found": { exit: 69, http: 404 },
-  "unknown-project": { exit: 69, http: 404 },
+  unavailable: { exit: 68, http: 503 },
+  "not-found": { exit: 66, http: 404 },
+  "unknown-project": { exit: 66, http: 404 },
   unsatisfiable: { exit: 69, http: 422 },
   "address-not-yours": { exit: 77, http: 422 },
   "wait-timeout": { exit: 69, http: 503 },

@@ -325,6 +325,8 @@ export const limits = {
   demoAwayMs: 90_000,
   /** After its report a change is followed so long for the rack's reset and the node's end. */
   demoTailMs: 120_000,
+  /** Where nobody watches a terminal, the demo says so often what it waits for. */
+  demoWaitLineMs: 10_000,
   /** ci.md F-0: pre phase failed, node or TE lost. */
   attempts: 3,
   /** A step that was cut ends within; then it is taken for ended: the node goes anyway. */

@@ -2,8 +2,9 @@
  * `rackyard build …`: builds, their consoles and their archived files, through the API.
  */
 import type { Client } from "../api/client.ts";
-import type { BuildView } from "../model/build.ts";
+import type { BuildView, Evidence } from "../model/build.ts";
 import { flagOption, numberOf, textOption, wholeId } from "./arguments.ts";
+import { waitLines, waitsOf } from "./build-waits.ts";
 import { resultText } from "./change.ts";
 import { agoText, bytesText, secondsText } from "./output.ts";
 import type { Output } from "./output.ts";
@@ -69,25 +70,19 @@ const showVerb: Verb = {
     const api = await client();
     const build = await api.builds.get(await buildId(api, args[0]));
     const timeline = await api.builds.timeline(build.id);
-    const why = ["waiting", "acquiring"].includes(build.state) ? await whyOf(api, build) : null;
-    out.result({ ...build, timeline }, () => {
+    const waits = await waitsOf(api, [build]);
+    out.result({ ...build, timeline, waits }, () => {
       const rows = timeline.map((entry) => [
         `+${secondsText(entry.atMs)}`,
         entry.step,
         entry.durationMs === null ? "" : secondsText(entry.durationMs),
         [entry.machine, entry.detail].filter(Boolean).join(" "),
       ]);
-      const head = [...headLines(out, build), ...(why === null ? [] : [`it waits: ${why}`])];
+      const head = [...headLines(out, build), ...waitLines(waits)];
       return [...head, "", out.table(["at", "step", "took", ""], rows)].join("\n");
     });
   },
 };
-
-/** Why a build has not begun, as its pipeline says it. */
-async function whyOf(api: Client, { id }: BuildView): Promise<string | null> {
-  const jobs = (await api.pipelines.list()).flatMap(({ items }) => items.flatMap((i) => i.jobs));
-  return jobs.find(({ build }) => build === id)?.why ?? null;
-}
 
 function headLines(out: Output, build: BuildView): string[] {
   const result = build.result === null ? build.state : resultText(out, build.result);
@@ -102,11 +97,22 @@ function headLines(out: Output, build: BuildView): string[] {
     place.join(", "),
     `logs: ${build.logsUrl}`,
     ...(build.errorDetail ? [out.style("yellow", build.errorDetail)] : []),
-    ...build.evidence.map(
-      (one) => `${out.style("red", "evidence")} ${one.file}:${one.line}: ${one.text}`,
-    ),
+    ...build.evidence.flatMap((one) => [
+      `${out.style("red", "evidence")} ${one.file}:${one.line}: ${one.text}`,
+      ...contextLines(one).map((line) => out.style("dim", `  ${line}`)),
+    ]),
     ...build.interruptions.map((one) => `${out.style("yellow", "interruption")} ${one.text}`),
   ];
+}
+
+/** The lines around it with their numbers, as the log has them; the line itself is marked. */
+function contextLines({ line, context }: Evidence): string[] {
+  if (context === undefined) return [];
+  const width = `${context.from + context.lines.length - 1}`.length;
+  return context.lines.map((text, n) => {
+    const number = context.from + n;
+    return `${number === line ? ">" : " "} ${`${number}`.padStart(width)}  ${text}`.trimEnd();
+  });
 }
 
 const consoleVerb: Verb = {

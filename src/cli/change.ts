@@ -5,7 +5,8 @@ import { fail } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { ChangeSummary } from "../model/change.ts";
 import { numberOf, textOption } from "./arguments.ts";
-import { agoText } from "./output.ts";
+import { waitLines, waitsOf } from "./build-waits.ts";
+import { agoText, timeText } from "./output.ts";
 import type { Output } from "./output.ts";
 import type { Program, Verb } from "./program.ts";
 
@@ -62,14 +63,15 @@ const listVerb: Verb = {
 };
 
 const showVerb: Verb = {
-  summary: "One change: votes, comments, builds",
+  summary: "One change: votes, comments, builds, and why they wait",
   example: "rackyard change show 4",
   args: "<number>",
   async run({ client, out }, { args }) {
     const api = await client();
     const change = await api.changes.get(numberOf(args[0]));
     const { items } = await api.builds.list({ change: change.number });
-    out.result(change, () => {
+    const waits = await waitsOf(api, items);
+    out.result({ ...change, waits }, () => {
       const builds = items.map((build) => [
         build.id.slice(0, 8),
         `${build.patchset}`,
@@ -85,9 +87,10 @@ const showVerb: Verb = {
         ...(change.dependsOn.length > 0 ? [`needs: ${change.dependsOn.join(", ")}`] : []),
         "",
         out.table(["build", "patchset", "job", "result", "when"], builds),
+        ...waitLines(waits).map((line) => out.style("yellow", line)),
         ...change.comments.flatMap((comment) => [
           "",
-          out.style("dim", `${comment.by}, patchset ${comment.patchset}, ${comment.at}`),
+          out.style("dim", `${comment.by}, patchset ${comment.patchset}, ${timeText(comment.at)}`),
           comment.text.trimEnd(),
         ]),
       ];

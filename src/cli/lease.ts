@@ -31,8 +31,9 @@ COMMAND finds in its environment
   RACKYARD_LEASE       the lease's id;  TE_CA_FILE: the host's CA, where it has one
 and, in front of PATH, an ssh, scp and sftp that read that configuration and then yours:
   ssh te1@10.99.0.1 virsh list     simply works.
-The exit code is COMMAND's own (127 not found, 126 not executable, 128 + n by signal n), but 69
-where no rack came within --wait or none fits, 75 where it was lost, 77 where it is not allowed.`,
+The exit code is COMMAND's own (127 not found, 126 not executable, 128 + n by signal n), but 68
+where the server is away, 69 where no rack came within --wait or none fits, 75 where it was lost,
+77 where it is not allowed.`,
   takesCommand: true,
   options: [
     ["--machines <n>", "how many machines, beside the seed", "1"],

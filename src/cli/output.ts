@@ -72,7 +72,10 @@ export function openOutput(
   };
 }
 
-/** Two spaces between columns; the last one is not padded, but cut at a terminal's edge. */
+/**
+ * Two spaces between columns; the last one is not padded. On a terminal the widest columns are cut
+ * until a row fits; the first column is what one pastes into the next command, and is cut last.
+ */
 function tableText(
   columns: readonly string[],
   rows: readonly (readonly string[])[],
@@ -80,28 +83,55 @@ function tableText(
   terminalColumns?: number,
 ): string {
   if (rows.length === 0) return style("dim", "none");
-  const widths = columns.map((column, n) =>
+  const wanted = columns.map((column, n) =>
     Math.max(column.length, ...rows.map((row) => widthOf(row[n] ?? ""))),
   );
-  const before = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0);
-  const room = Math.max(LEAST_ROOM, (terminalColumns ?? Infinity) - before);
+  const widths = terminalColumns === undefined ? wanted : fitted(wanted, terminalColumns);
   const put = (cells: readonly string[]): string =>
     cells
-      .map((cell, n) => (n === cells.length - 1 ? cutTo(cell, room) : padTo(cell, widths[n] ?? 0)))
+      .map((cell, n) => {
+        const width = widths[n] ?? 0;
+        return n === cells.length - 1 ? cutTo(cell, width) : padTo(cutTo(cell, width), width);
+      })
       .join("  ")
       .trimEnd();
   const head = put(columns.map((column) => column.toUpperCase()));
   return [style("dim", head), ...rows.map((row) => put(row))].join("\n");
 }
 
-/** Columns that the last cell has, however narrow the terminal is. */
-const LEAST_ROOM = 16;
+/** Columns that a cell keeps, however narrow the terminal is. */
+const LEAST_ROOM = 4;
+
+/** No column but the first is wider than the cap with which all fit. */
+function fitted(wanted: readonly number[], terminalColumns: number): number[] {
+  const room = Math.max(0, terminalColumns - 2 * (wanted.length - 1));
+  const capped = (cap: number): number[] =>
+    wanted.map((width, n) => Math.min(width, n === 0 ? Math.max(cap, FIRST_ROOM) : cap));
+  let cap = Math.max(...wanted);
+  const sum = (widths: readonly number[]): number => widths.reduce((all, one) => all + one, 0);
+  while (cap > LEAST_ROOM && sum(capped(cap)) > room) cap--;
+  // What the cap leaves over goes to the last column, which holds the sentences.
+  const widths = capped(cap);
+  const last = widths.length - 1;
+  const spare = Math.max(0, room - sum(widths));
+  widths[last] = Math.min(wanted[last] ?? 0, (widths[last] ?? 0) + spare);
+  return widths;
+}
+
+/** An id's short form and a rack's name stay whole. */
+const FIRST_ROOM = 12;
 
 /** Colours go when it is cut: they would not end. */
 const cutTo = (cell: string, width: number): string =>
-  widthOf(cell) <= width ? cell : `${stripVTControlCharacters(cell).slice(0, width - 1)}…`;
+  widthOf(cell) <= width
+    ? cell
+    : `${lettersOf(cell)
+        .slice(0, width - 1)
+        .join("")}…`;
 
-const widthOf = (cell: string): number => stripVTControlCharacters(cell).length;
+/** Never half a character. */
+const lettersOf = (cell: string): string[] => Array.from(stripVTControlCharacters(cell));
+const widthOf = (cell: string): number => lettersOf(cell).length;
 const padTo = (cell: string, width: number): string =>
   cell + " ".repeat(Math.max(0, width - widthOf(cell)));
 

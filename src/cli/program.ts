@@ -38,9 +38,21 @@ export type Program = {
   add(words: string, verb: Verb): void;
   /** Says what a noun is about, for `help`. */
   noun(name: string, summary: string): void;
+  /** All commands with their options, those of the program itself included. */
+  table(): readonly CommandWords[];
   /** Parses and runs; gives the exit code. Errors come out as they are. */
   run(argv: readonly string[], surroundings: Surroundings): Promise<number>;
 };
+
+/** A command as completion knows it. */
+export type CommandWords = {
+  /** `change list`; "" is the program itself. */
+  readonly words: string;
+  /** The next words: verbs of a noun. */
+  readonly verbs: readonly string[];
+  readonly options: readonly OptionWords[];
+};
+export type OptionWords = { readonly flag: string; readonly value: string | undefined };
 
 export type Surroundings = {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -96,6 +108,7 @@ export function openProgram(version: string): Program {
       examples.set(command, lines);
       command.addHelpText("after", () => ["\nExamples:", ...lines.map(indented)].join("\n"));
     },
+    table: () => wordsOf(root, ""),
     async run(argv, surroundings) {
       const { streams } = surroundings;
       configureOutput(root, streams);
@@ -110,6 +123,16 @@ export function openProgram(version: string): Program {
       return chosen(surroundings, cut < 0 ? [] : argv.slice(cut + 1));
     },
   };
+}
+
+function wordsOf(command: Command, words: string): CommandWords[] {
+  const options = command.options.flatMap(({ short, long, flags }) => {
+    const value = /[<[](.*?)[>\]]/.exec(flags)?.[1];
+    return [short, long].flatMap((flag) => (flag ? [{ flag, value }] : []));
+  });
+  const verbs = command.commands.map((verb) => verb.name());
+  const below = command.commands.flatMap((verb) => wordsOf(verb, `${words} ${verb.name()}`.trim()));
+  return [{ words, verbs, options }, ...below];
 }
 
 function setUp(root: Command, version: string): void {

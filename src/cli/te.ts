@@ -48,9 +48,23 @@ const showVerb: Verb = {
   args: "<te>",
   async run({ client, out }, { args }) {
     const te = await (await client()).testenvs.get(testenvId(args[0]));
-    out.result(te, () => pairs(out, te));
+    out.result(te, () => showText(out, te));
   },
 };
+
+/** The rack's facts, then its machines as they are: power is what the host's last look saw. */
+function showText(out: Output, te: TestenvView): string {
+  const { machineList, ...facts } = te;
+  const rows = machineList.map(({ name, power, domain, macs }) => [
+    name,
+    power === "off" ? power : out.style(power === "on" ? "green" : "yellow", power),
+    domain,
+    macs.join(" "),
+  ]);
+  return [pairs(out, facts), "", out.table(["machine", "power", "domain", "macs"], rows)].join(
+    "\n",
+  );
+}
 
 function testenvId(given = ""): string {
   if (/^[^:/]+:\d+$/.test(given)) return given;

@@ -9,6 +9,7 @@ import type { Client } from "../api/client.ts";
 import { describeError, fail, isRackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
+import { waitsOf } from "../cli/build-waits.ts";
 import type { CliContext } from "../cli/context.ts";
 import { followChange } from "./demo/follow.ts";
 import type { Followed, Seen } from "./demo/follow.ts";
@@ -69,6 +70,7 @@ async function watch(
   const { out, signal } = context;
   progress.step("installed", Date.now());
   out.talk("looking for a running installation, starting one if there is none");
+  progress.now(undefined, "starting server and TE host");
   const { started } = await ensureRunning(context);
   // No signal: what is asked at the very end is asked after an interruption too.
   const api = openClient(await context.endpoint());
@@ -76,6 +78,7 @@ async function watch(
   const status = await readyStatus(api, signal);
   progress.step("ready", Date.now(), { started, url: String(status["dashboard"]) });
 
+  progress.now(undefined, "setting the example up");
   const manifest = await readManifest();
   await setUp(api, manifest);
   const remote: Remote = {
@@ -121,7 +124,7 @@ async function followToTheEnd(
   const onSeen = async (seen: Seen): Promise<void> => {
     run.seen = { ...run.seen, ...seen };
     await tellSteps(api, progress, told, seen);
-    progress.now(seen, nowText(seen));
+    progress.now(seen, await nowText(api, seen));
     const build = seen.build?.id;
     if (!out.attended || out.json || build === undefined || build === watched) return;
     watched = build;
@@ -215,12 +218,14 @@ async function tellConsole(api: Client, build: string, progress: Progress): Prom
   }
 }
 
-function nowText({ build }: Seen): string {
+async function nowText(api: Client, { build }: Seen): Promise<string> {
   if (!build) return "waiting for the checks to begin";
   const { job, state, result, attempt } = build;
   const again = attempt > 1 ? `, attempt ${attempt}` : "";
   if (state === "reported") return `${job}: ${result}${again}; waiting for the rack's reset`;
-  return `${job}: ${state}${again}`;
+  const waits = await waitsOf(api, [build]);
+  const why = waits.map(({ reason }) => reason).join("; ");
+  return `${job}: ${state}${again}${why === "" ? "" : `: ${why}`}`;
 }
 
 function failureText(error: unknown, signal: AbortSignal): string {

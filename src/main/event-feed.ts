@@ -142,6 +142,7 @@ export async function openEventFeed(inner: Store): Promise<EventFeed> {
 
   return {
     store,
+    newest: () => inner.newestSeq(),
     async *watch(wanted, afterId, signal) {
       followers++;
       try {

@@ -330,6 +330,7 @@ export function memoryViews(directory: string): Memory {
       metrics: () => Promise.resolve("rackyard_up 1\n"),
     },
     events: {
+      newest: () => Promise.resolve(8),
       async *watch(topics, after, signal) {
         if (after !== undefined && after < 5) yield { resync: true, id: 5 };
         for await (const event of events.iterate([], signal)) {

@@ -391,6 +391,14 @@ test("surface.md §5 events: topics, Last-Event-ID, resync, and as a page", asyn
   expect((await events.next()).value).toMatchObject({ event: "build", id: "9" });
   response.destroy();
   await until(() => memory.open === 0, { timeoutMs: 5_000, what: "the stream's end" });
+  const fresh = await open({ url: api.urls[0]! }, "/v1/events?topic=build&topic=testenv", {
+    headers: { accept: "text/event-stream" },
+  });
+  const first = (await serverSentEvents(fresh).next()).value;
+  expect(first).toMatchObject({ event: "state", id: "8" });
+  expect(Object.keys(JSON.parse(first?.data ?? "{}") as object)).toEqual(["build", "testenv"]);
+  fresh.destroy();
+  await until(() => memory.open === 0, { timeoutMs: 5_000, what: "the stream's end" });
   const page = send("/v1/events?after=9&wait=10s");
   await until(() => memory.open === 1, { timeoutMs: 5_000, what: "the poll" });
   memory.emit({ ...event, id: 10 });

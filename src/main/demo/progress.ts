@@ -6,6 +6,7 @@ import { stripVTControlCharacters } from "node:util";
 import { isoTime } from "../../base/clock.ts";
 import { asCalled } from "../../cli/called.ts";
 import type { Output } from "../../cli/output.ts";
+import { limits } from "../../base/limits.ts";
 import { secondsText, spanText } from "../../cli/output.ts";
 import type { Seen } from "./follow.ts";
 import type { Summary } from "./summary.ts";
@@ -24,32 +25,54 @@ export type Progress = {
   end(): void;
 };
 
-export function openProgress(out: Output, startMs: number): Progress {
+/** `terminal`: where what is under way is drawn, and erased again. */
+export function openProgress(
+  out: Output,
+  startMs: number,
+  terminal: { write(text: string): unknown; readonly columns?: number } = process.stderr,
+): Progress {
   const timeline: { step: string; atMs: number; machine?: string }[] = [];
   let lastMs = startMs;
   let drawn = 0;
   let block: string[] = [];
   let lastLine = "";
+  let waitsFor = "";
+  let sinceMs = performance.now();
+  let saidMs = sinceMs;
   const live = out.attended && !out.json;
 
   const erase = (): void => {
-    if (drawn > 0) process.stderr.write(`\u001b[${drawn}A\u001b[0J`);
+    if (drawn > 0) terminal.write(`\u001b[${drawn}A\u001b[0J`);
     drawn = 0;
   };
   const draw = (): void => {
     if (!live) return;
     erase();
-    const width = Math.max(40, process.stderr.columns ?? 80);
-    const lines = [...block, ...(lastLine === "" ? [] : [`  ${lastLine}`])];
-    for (const text of lines) process.stderr.write(`${cut(text, width)}\n`);
+    const width = Math.max(40, terminal.columns ?? 80);
+    const seconds = out.style("dim", ` ${Math.floor((performance.now() - sinceMs) / 1_000)} s`);
+    const head = waitsFor === "" ? [] : [`${out.style("bold", waitsFor)}${seconds}`];
+    const lines = [...head, ...block, ...(lastLine === "" ? [] : [`  ${lastLine}`])];
+    for (const text of lines) terminal.write(`${cut(text, width)}\n`);
     drawn = lines.length;
   };
+
+  /** On a terminal the seconds run; elsewhere a line now and then says that it is alive. */
+  const tick = (): void => {
+    if (waitsFor === "") return;
+    if (live) return draw();
+    const now = performance.now();
+    if (now - saidMs < limits.demoWaitLineMs) return;
+    saidMs = now;
+    out.talk(`${waitsFor}, for ${Math.round((now - sinceMs) / 1_000)} s`);
+  };
+  const ticking = setInterval(tick, 1_000);
 
   return {
     timeline,
     step(step, atMs, more = {}) {
       const ms = Math.max(0, Math.round(atMs - lastMs));
       lastMs = Math.max(lastMs, atMs);
+      saidMs = performance.now();
       const machine = typeof more["machine"] === "string" ? { machine: more["machine"] } : {};
       timeline.push({ step, atMs: Math.round(atMs - startMs), ...machine });
       erase();
@@ -61,7 +84,9 @@ export function openProgress(out: Output, startMs: number): Progress {
       draw();
     },
     now(seen, text) {
-      block = [out.style("bold", text), ...machinesOf(out, seen)];
+      if (text !== waitsFor) sinceMs = performance.now();
+      waitsFor = text;
+      block = machinesOf(out, seen);
       draw();
     },
     line(text) {
@@ -69,7 +94,9 @@ export function openProgress(out: Output, startMs: number): Progress {
       draw();
     },
     end() {
+      clearInterval(ticking);
       erase();
+      waitsFor = "";
       block = [];
       lastLine = "";
     },
