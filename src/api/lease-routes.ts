@@ -99,22 +99,23 @@ function lookingRoutes(leases: LeaseViews): Route[] {
       method: "get",
       path: "/v1/leases/{id}",
       tag,
-      summary: "One lease; ?wait= polls long, Accept: text/event-stream streams",
+      summary: "One lease, by its id or first digits; ?wait= polls long, event-stream streams",
       access: { kind: "lease-or-role", role: "reader" },
-      params: schemas.uuidParams,
+      params: schemas.idParams,
       query: schemas.leaseQuery,
       answer: lease,
       single: true,
       handle: async ({ params, query, leaseToken, signal, accepts, header }) => {
+        const id = await leases.whole(params.id);
         if (accepts("text/event-stream")) {
           const gone = new AbortController();
           const over = AbortSignal.any([signal, gone.signal]);
-          const source = leases.watch(params.id, leaseToken, over);
+          const source = leases.watch(id, leaseToken, over);
           return eventStream(leaseEvents(source), () => gone.abort(), problemOf);
         }
-        if (query.wait === undefined) return leases.get(params.id, leaseToken);
+        if (query.wait === undefined) return leases.get(id, leaseToken);
         const seen = header("if-none-match");
-        return longPoll(leases, params.id, leaseToken, { waitMs: query.wait, seen, signal });
+        return longPoll(leases, id, leaseToken, { waitMs: query.wait, seen, signal });
       },
     }),
   ];

@@ -58,7 +58,7 @@ export async function loadPages(folder: URL = new URL("./page/", import.meta.url
 function nameOf(path: string): string {
   if (path === "/") return "yard.html";
   if (/^\/(changes|builds|racks|leases)$/.test(path)) return "list.html";
-  if (/^\/builds\/[0-9a-f-]{36}$/.test(path)) return "build.html";
+  if (/^\/builds\/[0-9a-f][0-9a-f-]{3,35}$/.test(path)) return "build.html";
   if (/^\/changes\/[0-9]{1,9}$/.test(path)) return "change.html";
   return /^\/assets\/([a-z0-9-]+\.(?:css|js|svg))$/.exec(path)?.[1] ?? "";
 }

@@ -164,6 +164,10 @@ export const paging = {
 };
 export const None = z.strictObject({});
 export const uuidParams = z.strictObject({ id: z.uuid() });
+/** An id, or its first digits where they are unique. */
+export const idParams = z.strictObject({
+  id: z.string().regex(/^[0-9a-f][0-9a-f-]{3,35}$/, "must be an id or its first 4 digits or more"),
+});
 export const testenvParams = z.strictObject({ id: testenvIdSchema });
 export const numberParams = z.strictObject({ number: count.min(1) });
 export const nameParams = z.strictObject({ name: z.string().max(200) });

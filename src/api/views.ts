@@ -22,6 +22,8 @@ export type LeaseViews = {
    */
   ask(request: LeaseRequest, caller: Caller, key?: string): Promise<LeaseCreated>;
   patch(id: string, patch: LeasePatch, token: string): Promise<LeaseView>;
+  /** The id that begins as `text` does. Throws `not-found`, `conflict` where several do. */
+  whole(text: string): Promise<string>;
   /** A look with the lease's own token is a sign of life (L11). */
   get(id: string, token?: string): Promise<LeaseView>;
   /** The lease now, and after each change, until it has ended or the signal aborts. */
@@ -103,6 +105,8 @@ export type ConsoleLine = { readonly seq: number; readonly line: string };
 
 export type BuildViews = {
   list(query: BuildQuery): Promise<Page<BuildView>>;
+  /** The id that begins as `text` does. Throws `not-found`, `conflict` where several do. */
+  whole(text: string): Promise<string>;
   get(id: string): Promise<BuildView>;
   timeline(id: string): Promise<readonly TimelineEntry[]>;
   /**

@@ -7,6 +7,7 @@ import { fail } from "../base/errors.ts";
 import type { BuildState, BuildView, TimelineEntry } from "../model/build.ts";
 import type { ImageView, NodeView } from "../model/node.ts";
 import type { Store } from "../store/store.ts";
+import { wholeId } from "../store/whole-id.ts";
 import type { Executor } from "./builds/build-ports.ts";
 import type { BuildDriver } from "./builds/driver.ts";
 import { buildLife } from "./builds/record.ts";
@@ -100,6 +101,7 @@ export function openBuildViews(
   return {
     find,
     list,
+    whole: (text: string): Promise<string> => wholeId(store, buildLife, text),
     get: async (id: string): Promise<BuildView> => buildView(await find(id), pids),
     timeline: async (id: string): Promise<readonly TimelineEntry[]> =>
       buildTimeline((await find(id)).record),

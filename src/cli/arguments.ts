@@ -38,14 +38,14 @@ export function secondsOf(text: string, what: string): number {
 export async function wholeId(
   text: string | undefined,
   what: string,
-  candidates: () => Promise<readonly { readonly id: string }[]>,
+  candidates: (given: string) => Promise<readonly { readonly id: string }[]>,
 ): Promise<string> {
   const given = (text ?? "").toLowerCase();
   if (isUuid(given)) return given;
   if (!/^[0-9a-f-]{4,36}$/.test(given)) {
     fail("usage", `${text ?? "nothing"} is no id of a ${what}: give at least its first 4 digits`);
   }
-  const ids = new Set((await candidates()).map(({ id }) => id));
+  const ids = new Set((await candidates(given)).map(({ id }) => id));
   const found = [...ids].filter((id) => id.startsWith(given));
   if (found.length === 1) return found[0]!;
   if (found.length === 0) return fail("not-found", `no ${what} begins with ${given}`);

@@ -107,13 +107,13 @@ function aboutText(lease: LeaseView): string {
   return lease.expiresAt === undefined ? "" : `until ${timeText(lease.expiresAt)}`;
 }
 
+/** Short ids are completed by the server, which knows all leases. */
+function leaseId(api: Client, text: string | undefined): Promise<string> {
+  return wholeId(text, "lease", async (given) => [await api.leases.get(given)]);
+}
+
 async function leaseOf(api: Client, text: string | undefined): Promise<LeaseView> {
-  const id = await wholeId(
-    text,
-    "lease",
-    async () => (await api.leases.list({ limit: 500 })).items,
-  );
-  return api.leases.get(id);
+  return api.leases.get(await leaseId(api, text));
 }
 
 const showVerb: Verb = {

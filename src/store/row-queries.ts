@@ -162,3 +162,14 @@ export function newestOfEach(
     ) as placed
     where place <= ${each} order by created_ms desc, id desc`;
 }
+
+/** Ids are digits, letters and dashes: all that begin so lie before the beginning and `~`. */
+export function idsBeginning(
+  life: string,
+  beginning: string,
+  limit: number,
+): RawBuilder<{ id: string }> {
+  return sql<{ id: string }>`select id from life_row
+    where life = ${life} and id >= ${beginning} and id < ${`${beginning}~`}
+    order by id limit ${limit}`;
+}

@@ -15,7 +15,7 @@ import { openContents } from "./contents.ts";
 import type { Contents } from "./contents.ts";
 import { migrations, schemaVersion } from "./migrations.ts";
 import { pack } from "./packing.ts";
-import { newestOfEach, selectRows } from "./row-queries.ts";
+import { idsBeginning, newestOfEach, selectRows } from "./row-queries.ts";
 import type { RowQuery, SearchColumns } from "./row-queries.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
 import type { LifeRowTable, Tables } from "./tables.ts";
@@ -81,6 +81,12 @@ export type Store = AsyncDisposable & {
   append<Body extends object>(tx: Tx, kind: LifeKind<Body>, step: LifeStep<Body>): Promise<number>;
   row<Body extends object>(kind: LifeKind<Body>, id: string): Promise<LifeRow<Body> | undefined>;
   rows<Body extends object>(kind: LifeKind<Body>, query: RowQuery): Promise<LifeRow<Body>[]>;
+  /** Ids that begin so, in order. */
+  idsBeginning<Body extends object>(
+    kind: LifeKind<Body>,
+    beginning: string,
+    limit: number,
+  ): Promise<string[]>;
   /** Those of these ids that are there, in no order. */
   rowsOf<Body extends object>(
     kind: LifeKind<Body>,
@@ -186,6 +192,10 @@ function storeOn(db: Kysely<Tables>): Store {
         .where("id", "=", id)
         .execute();
       return (await read<never>(rows))[0];
+    },
+    async idsBeginning({ life }, beginning, limit) {
+      const { rows } = await idsBeginning(life, beginning, limit).execute(db);
+      return rows.map(({ id }) => id);
     },
     async rowsOf(kind, ids) {
       if (ids.length === 0) return [];

@@ -226,6 +226,7 @@ export function memoryViews(directory: string): Memory {
   };
   const views: Views = {
     leases: {
+      whole: (text) => Promise.resolve(ids.lease.startsWith(text) ? ids.lease : text),
       ask: (request, caller) => {
         called.push(`ask ${caller.name} ${request.holder.name}`);
         if (request.machines.count > 5) fail("unsatisfiable", "no TE has that many machines");
@@ -296,6 +297,7 @@ export function memoryViews(directory: string): Memory {
     },
     builds: {
       list: () => Promise.resolve({ items: [build], next: null }),
+      whole: (text) => Promise.resolve(ids.build.startsWith(text) ? ids.build : text),
       get: (id) => one(id, ids.build, build),
       timeline: () => Promise.resolve([{ at, step: "pushed", atMs: 0, durationMs: 5 }]),
       async *console(_id, after, signal, follow) {

@@ -102,6 +102,9 @@ test.each(looks)("issue 3 §3 $name, $width px, dark $dark: accessible, no fault
 
 test("L-4 evidence leads to its line in the console it was found in", async () => {
   const { page } = await visit(pages.failed);
+  const cause = page.locator("#evidence .quoted .cause");
+  expect(await cause.textContent()).toMatch(/^118.*Kernel panic/);
+  expect(await page.locator("#evidence .quoted .row").count()).toBe(4);
   await page.getByRole("link", { name: "rack/console-te1-n0.log, line 118" }).focus();
   await page.keyboard.press("Enter");
   const hit = page.locator("#file .hit");
@@ -131,6 +134,19 @@ test("issue 3 §3 a build that waits says why; one that is not there says so", a
   const none = await visit(`/builds/${ids.nothing}`);
   expect(await none.page.locator("h1").textContent()).toBe("Not here");
   await none.page.context().close();
+});
+
+test("issue 6 §10 the first digits of an id are an address, and links use eight", async () => {
+  const { page, faults } = await visit(`/builds/${ids.build.slice(0, 8)}`);
+  await page.locator("#evidence .quoted").waitFor();
+  expect(faults).toEqual([]);
+  await page.goto(`${api.urls[0]}/builds`);
+  const links = page.locator("tbody a[href^='/builds/']");
+  await links.first().waitFor();
+  for (const link of await links.all()) {
+    expect(await link.getAttribute("href")).toMatch(/^\/builds\/[0-9a-f]{8}$/);
+  }
+  await page.context().close();
 });
 
 test("issue 6 §10 a list's filters and page stand in its address", async () => {

@@ -28,6 +28,15 @@ const failed: BuildView = {
       line: 118,
       text: "[    2.113] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
       rule: "kernel-panic",
+      context: {
+        from: 116,
+        lines: [
+          "[    1.902] EXT4-fs (vda1): mounted filesystem",
+          "[    2.110] /sbin/init: error while loading shared libraries: libc.so.6",
+          "[    2.113] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
+          "[    2.114] CPU: 0 PID: 1 Comm: init Not tainted",
+        ],
+      },
     },
     {
       file: "console.log",
@@ -153,6 +162,7 @@ export function sampleYard(directory: string): Views {
           items: builds.filter((one) => query.job === undefined || one.job === query.job),
           next: null,
         }),
+      whole: (text) => Promise.resolve(builds.find((one) => one.id.startsWith(text))?.id ?? text),
       get: async (id) => builds.find((one) => one.id === id) ?? views.builds.get(id),
       timeline: (id) =>
         Promise.resolve(timelineOf(id === running ? 7 : id === waitingBuild ? 3 : steps.length)),

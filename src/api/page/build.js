@@ -6,13 +6,15 @@ import {
   changeLink,
   follow,
   get,
-  getText,
+  getStream,
   h,
   items,
   keepTimes,
   load,
   outcome,
   put,
+  reasonsOf,
+  utc,
   buildColumns,
   buildRow,
   short,
@@ -26,7 +28,8 @@ import {
 import { screen } from "./console.js";
 
 const main = document.getElementById("main");
-const id = location.pathname.split("/")[2];
+/** Its first digits are enough to find it; from then on it is known whole. */
+let id = location.pathname.split("/")[2];
 const parts = Object.fromEntries(
   ["head", "why", "evidence", "steps", "console", "file", "files", "attempts"].map((name) => [
     name,
@@ -62,7 +65,7 @@ if (build) {
     ];
     if (names.includes(subject) || body.build === build.id) again();
   };
-  void follow("/v1/events", mine, showLive);
+  void follow("/v1/events?state=false", mine, showLive);
   setInterval(() => {
     if (build.state !== "reported") again();
   }, 3_000);
@@ -74,10 +77,9 @@ if (build) {
 }
 
 async function read() {
-  [build, timeline] = await Promise.all([
-    get(`/v1/builds/${id}`),
-    items(`/v1/builds/${id}/timeline`),
-  ]);
+  build = await get(`/v1/builds/${id}`);
+  id = build.id;
+  timeline = await items(`/v1/builds/${id}/timeline`);
 }
 
 function show() {
@@ -157,7 +159,7 @@ function showEvidence() {
           h(
             "li",
             {},
-            h("pre", {}, one.text),
+            quoted(one),
             h(
               "a",
               {
@@ -174,18 +176,27 @@ function showEvidence() {
   );
 }
 
+/** The line with those around it, numbered; alone where the log had no more. */
+function quoted({ line, text, context }) {
+  if (!context) return h("pre", {}, text);
+  const rows = context.lines.map((row, n) => {
+    const number = h("span", { class: "n", "aria-hidden": "true" }, `${context.from + n}`);
+    return h("span", { class: context.from + n === line ? "row cause" : "row" }, number, row);
+  });
+  return h("pre", { class: "quoted" }, rows);
+}
+
 /** While it waits: for what, and how long about. */
 async function showWhy() {
   if (!["waiting", "acquiring"].includes(build.state)) return put(parts.why);
-  const reasons = [];
-  const pipelines = await items("/v1/pipelines").catch(() => []);
-  for (const item of pipelines.flatMap((pipeline) => pipeline.items)) {
-    for (const job of item.jobs) if (job.build === build.id && job.why) reasons.push(job.why);
-  }
-  if (build.lease) {
-    const lease = await get(`/v1/leases/${build.lease}`).catch(() => undefined);
-    for (const why of lease?.why ?? []) reasons.push(why.text);
-  }
+  const [pipelines, lease] = await Promise.all([
+    items("/v1/pipelines").catch(() => []),
+    build.lease ? get(`/v1/leases/${build.lease}`).catch(() => undefined) : undefined,
+  ]);
+  const jobs = pipelines.flatMap((pipeline) => pipeline.items.flatMap((item) => item.jobs));
+  const own = reasonsOf(jobs.find((job) => job.build === build.id)?.why);
+  const reasons = lease?.why?.length > 0 ? lease.why.map((why) => why.text) : own;
+  const start = lease?.state === "waiting" ? lease.predictedStart : undefined;
   put(
     parts.why,
     h(
@@ -199,6 +210,15 @@ async function showWhy() {
             {},
             [...new Set(reasons)].map((reason) => h("li", {}, reason)),
           ),
+      start
+        ? h(
+            "p",
+            {},
+            "Expected start: ",
+            when(start.likelyAt),
+            ` (${utc(start.likelyAt).slice(11, 16)} UTC), by ${utc(start.latestAt).slice(11, 16)} UTC`,
+          )
+        : null,
     ),
   );
 }
@@ -340,7 +360,7 @@ async function openFile() {
     shownFile = undefined;
     return put(parts.file);
   }
-  if (shownFile?.path !== path) {
+  if (shownFile?.path !== path || (line > 0 && !shownFile.has(line))) {
     const view = screen({ title: path, raw: logPath(path), following: false });
     const close = h(
       "button",
@@ -349,20 +369,44 @@ async function openFile() {
     );
     view.element.querySelector(".bar").append(close);
     put(parts.file, h("section", {}, h("h2", {}, path), view.element));
-    shownFile = { path, view };
+    // A long file: the part around the line that is wanted, read no further than that.
+    const from = Math.max(1, line - 2_500);
+    const to = from + 4_999;
+    shownFile = { path, view, has: (number) => number >= from && number <= to };
     view.say("loading");
     try {
-      const lines = (await getText(logPath(path))).replace(/\n$/, "").split("\n");
-      // A long file: the part around the line that is wanted.
-      const first = Math.max(0, Math.min((line || 1) - 2_500, lines.length - 5_000));
-      for (const [n, text] of lines.slice(first, first + 5_000).entries())
-        view.add(text, first + n + 1);
+      for await (const [number, text] of linesOf(logPath(path), to)) {
+        if (number >= from) view.add(text, number);
+      }
     } catch (error) {
       view.say(`it cannot be shown: ${error.message}`);
     }
   }
   if (line > 0) shownFile.view.mark(line);
   parts.file.scrollIntoView({ block: "start" });
+}
+
+/** Lines with their numbers up to one; the rest of the file is not fetched. */
+async function* linesOf(path, last) {
+  const body = await getStream(path);
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let number = 0;
+  let rest = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      const pieces = `${rest}${value ?? ""}`.split("\n");
+      rest = done ? "" : pieces.pop();
+      if (done && pieces.at(-1) === "") pieces.pop();
+      for (const text of pieces) {
+        if (++number > last) return;
+        yield [number, text];
+      }
+      if (done) return;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
 }
 
 async function showAttempts() {

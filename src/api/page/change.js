@@ -36,7 +36,7 @@ if (await load(main, read)) {
     const { subject, body } = JSON.parse(data);
     if (subject === String(number) || body.change === number || body.number === number) again();
   };
-  void follow("/v1/events?topic=change,item,build", mine, showLive);
+  void follow("/v1/events?state=false&topic=change,item,build", mine, showLive);
   keepTimes();
 }
 

@@ -48,7 +48,7 @@ async function request(path, accept, signal) {
 
 export const get = async (path) => (await request(path, "application/json")).json();
 export const items = async (path) => (await get(path)).items;
-export const getText = async (path) => (await request(path, "text/plain")).text();
+export const getStream = async (path) => (await request(path, "text/plain")).body;
 
 /**
  * Reads a stream of events: `onEvent({ event, id, data })`. Comes back after 1 s to 15 s when it
@@ -162,6 +162,9 @@ function askForToken(main) {
   field.focus();
 }
 
+/** A job's reason may be several in one sentence: each is told once, whoever waits for it. */
+export const reasonsOf = (why) => [...new Set((why ?? "").split("; ").filter(Boolean))];
+
 /** Calls `work` soon, once for many wishes, and never twice at the same time. */
 export function soon(work, waitMs = 250) {
   let timer;
@@ -242,7 +245,12 @@ export function span(ms) {
 /** `3 min ago`, with the whole time on hover. */
 export function when(at) {
   if (!at) return h("span", { class: "soft" }, "–");
-  return h("time", { datetime: at, title: new Date(at).toLocaleString() }, ago(at));
+  return h("time", { datetime: at, title: utc(at) }, ago(at));
+}
+
+/** `2026-12-01 10:38:36 UTC`: one zone on pages, in commands and in the program's sentences. */
+export function utc(at) {
+  return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
 function ago(at) {
@@ -275,7 +283,7 @@ export function size(bytes) {
 
 export const short = (id) => id.slice(0, 8);
 export const buildLink = (build, text) =>
-  h("a", { href: `/builds/${build.id}`, "data-key": build.id }, text ?? short(build.id));
+  h("a", { href: `/builds/${short(build.id)}`, "data-key": build.id }, text ?? short(build.id));
 export const changeLink = (number, patchset) =>
   h("a", { href: `/changes/${number}` }, patchset ? `${number},${patchset}` : String(number));
 

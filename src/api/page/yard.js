@@ -14,36 +14,69 @@ import {
   keepTimes,
   load,
   put,
+  reasonsOf,
   short,
   showLive,
   soon,
   table,
+  utc,
   when,
   word,
 } from "./parts.js";
 
 const main = document.getElementById("main");
 
+const parts = {
+  pipelines: () => items("/v1/pipelines"),
+  racks: () => items("/v1/testenvs"),
+  leases: async () => {
+    const states = ["waiting", "preparing", "active", "ending"];
+    const lists = states.map((state) => items(`/v1/leases?state=${state}&limit=100`));
+    return (await Promise.all(lists)).flat();
+  },
+  nodes: () => items("/v1/nodes"),
+  builds: () => items("/v1/builds?limit=20"),
+  changes: () => items("/v1/changes?limit=10"),
+  hosts: () => items("/v1/hosts"),
+};
+/** What an event of a topic may have changed on this page; the rest is not read again. */
+const touched = {
+  change: ["changes"],
+  item: ["pipelines"],
+  build: ["pipelines", "builds"],
+  lease: ["leases"],
+  testenv: ["racks"],
+  host: ["hosts"],
+  node: ["nodes"],
+};
+const known = {};
+let stale = new Set(Object.keys(parts));
+
 async function read() {
-  const [pipelines, racks, leases, nodes, builds, changes, hosts] = await Promise.all([
-    items("/v1/pipelines"),
-    items("/v1/testenvs"),
-    Promise.all(
-      ["waiting", "preparing", "active", "ending"].map((state) =>
-        items(`/v1/leases?state=${state}&limit=100`),
-      ),
-    ).then((lists) => lists.flat()),
-    items("/v1/nodes"),
-    items("/v1/builds?limit=20"),
-    items("/v1/changes?limit=10"),
-    items("/v1/hosts"),
-  ]);
-  show({ pipelines, racks, leases, nodes, builds, changes, hosts });
+  const wanted = [...stale];
+  stale = new Set();
+  try {
+    const found = await Promise.all(wanted.map((name) => parts[name]()));
+    wanted.forEach((name, n) => (known[name] = found[n]));
+  } catch (error) {
+    for (const name of wanted) stale.add(name); // the next try reads them too
+    throw error;
+  }
+  show(known);
 }
 if (await load(main, read)) {
   const again = soon(read, 500);
-  void follow("/v1/events", again, showLive);
-  setInterval(again, 30_000);
+  const all = () => {
+    stale = new Set(Object.keys(parts));
+    again();
+  };
+  const heard = ({ event }) => {
+    if (!touched[event]) return all(); // resync
+    for (const name of touched[event]) stale.add(name);
+    again();
+  };
+  void follow("/v1/events?state=false", heard, showLive);
+  setInterval(all, 30_000);
   keepTimes();
 }
 
@@ -70,7 +103,7 @@ function show({ pipelines, racks, leases, nodes, builds, changes, hosts }) {
           ),
         )
       : null,
-    h("section", {}, h("h2", {}, "On the way"), onTheWay(pipelines)),
+    h("section", {}, h("h2", {}, "On the way"), onTheWay(pipelines, waiting)),
     waiting.length > 0
       ? h("section", {}, h("h2", {}, "Why is it waiting?"), waitingFor(waiting))
       : null,
@@ -114,7 +147,14 @@ function summary(racks, waiting, pipelines) {
   ].join(", ");
 }
 
-function onTheWay(pipelines) {
+/** What the leases below say is not said again at each job. */
+function onTheWay(pipelines, waiting) {
+  const below = new Set(waiting.flatMap((lease) => (lease.why ?? []).map((why) => why.text)));
+  const reason = (why) => {
+    const all = reasonsOf(why);
+    const own = all.filter((text) => !below.has(text));
+    return own.length < all.length ? ["waits for a rack", ...own].join("; ") : own.join("; ");
+  };
   const rows = pipelines.flatMap((pipeline) =>
     pipeline.items.flatMap((item) =>
       item.jobs.map((job) => [
@@ -122,10 +162,10 @@ function onTheWay(pipelines) {
         item.project,
         pipeline.name,
         job.build
-          ? h("a", { href: `/builds/${job.build}`, "data-key": job.build }, job.name)
+          ? h("a", { href: `/builds/${short(job.build)}`, "data-key": job.build }, job.name)
           : job.name,
         word(job.result ?? job.state),
-        h("span", { class: "soft" }, job.why ?? ""),
+        h("span", { class: "soft" }, reason(job.why)),
       ]),
     ),
   );
@@ -168,10 +208,7 @@ function racksTable(racks, leases) {
       h("strong", {}, rack.id),
       h("span", {}, word(rack.state), rack.draining ? " draining" : ""),
       lease
-        ? [
-            lease.holder.name,
-            lease.expiresAt ? [", until ", new Date(lease.expiresAt).toLocaleTimeString()] : "",
-          ]
+        ? [lease.holder.name, lease.expiresAt ? [", until ", utc(lease.expiresAt).slice(11)] : ""]
         : h("span", { class: "soft" }, rack.detail ?? (rack.state === "ready" ? "free" : "–")),
     ];
   });
@@ -188,7 +225,7 @@ function nodesTable(nodes) {
     node.label,
     word(node.state),
     node.build
-      ? h("a", { href: `/builds/${node.build}`, class: "mono" }, short(node.build))
+      ? h("a", { href: `/builds/${short(node.build)}`, class: "mono" }, short(node.build))
       : (node.detail ?? node.address ?? ""),
   ]);
   return table(

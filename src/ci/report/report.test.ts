@@ -70,7 +70,15 @@ test("F-2 L-4 attempts, interruptions and evidence stand after the job lines", (
         detail: "the run phase exited with 1",
         endedMs: 2_000,
         interruptions: [{ at: "2026-01-01T00:00:00Z", code: "c", text: "agent anew", te: "h:1" }],
-        evidence: [{ file: "rack/console-te1-n0.log", line: 118, text: "Oops", rule: "oops" }],
+        evidence: [
+          {
+            file: "rack/console-te1-n0.log",
+            line: 118,
+            text: "Oops",
+            rule: "oops",
+            context: { from: 117, lines: ["mount: no such device", "Oops", "Rebooting"] },
+          },
+        ],
       }),
     ],
   });
@@ -88,6 +96,8 @@ deploy was interrupted by its rack:
 
 What the logs of deploy show:
   rack/console-te1-n0.log:118: Oops
+    117: mount: no such device
+    119: Rebooting
 `,
   );
 });

@@ -110,10 +110,22 @@ function forPeople(job: ReportedJob): string[] {
   }
   const evidence = (last?.evidence ?? []).slice(0, limits.evidenceItems);
   if (evidence.length > 0) {
-    const lines = evidence.map((one) => `  ${one.file}:${one.line}: ${one.text}`);
+    const lines = evidence.flatMap((one) => [
+      `  ${one.file}:${one.line}: ${one.text}`,
+      ...around(one),
+    ]);
     parts.push(`What the logs of ${job.name} show:\n${lines.join("\n")}`);
   }
   return parts;
+}
+
+/** The lines before and after, with their numbers; the cause itself is told already. */
+function around({ line, context }: Evidence): string[] {
+  if (context === undefined) return [];
+  return context.lines.flatMap((text, n) => {
+    const number = context.from + n;
+    return number === line ? [] : [`    ${number}: ${text}`];
+  });
 }
 
 function withDetail(attempt: ReportedAttempt): string {

@@ -13,6 +13,7 @@ import type { LeaseCreated, LeasePatch, LeaseRequest, LeaseView } from "../../mo
 import type { ToHost } from "../../model/session.ts";
 import type { Certificate, TestenvData } from "../../model/testenv.ts";
 import type { Store } from "../../store/store.ts";
+import { wholeId } from "../../store/whole-id.ts";
 import type { HolderEvent } from "../ledger/ledger-event.ts";
 import { openExplainer, placeOf } from "../ledger/explain.ts";
 import type { Explainer } from "../ledger/explain.ts";
@@ -130,6 +131,8 @@ export function openLeaseViews(options: LeaseViewsOptions) {
       await loop.post({ kind: "patch", id, takeable, addresses, paired });
       return view(id);
     },
+
+    whole: (text: string): Promise<string> => wholeId(store, leaseLife, text),
 
     async get(id: string, token?: string): Promise<LeaseView> {
       if (token !== undefined) {

@@ -56,6 +56,7 @@ function buildsOf(scheduler: Late<Scheduler>): BuildViews {
   const views = (): Scheduler["views"] => scheduler.get().views;
   return {
     list: async (query) => views().list(query),
+    whole: async (text) => views().whole(text),
     get: async (id) => views().get(id),
     timeline: async (id) => views().timeline(id),
     async *console(id, afterSeq, signal, follow) {
