@@ -116,13 +116,18 @@ export function launch(
     stdio?: StdioOptions;
     /** A daemon: a session of its own that our exit does not wait for. */
     daemon?: boolean;
+    /**
+     * In our own session and process group, the terminal's foreground: it may read from the
+     * terminal and make groups of its own. Signals then reach the child alone.
+     */
+    foreground?: boolean;
   } = {},
 ): Child {
   const child = spawn(program, [...args], {
     cwd: options.cwd,
     env: options.env ?? plainEnv(),
     stdio: options.stdio ?? ["ignore", "pipe", "pipe"],
-    detached: true,
+    detached: !options.foreground,
   });
   if (options.daemon) child.unref();
   let ended: EndReason | undefined;
@@ -139,7 +144,10 @@ export function launch(
     child.once(options.daemon ? "exit" : "close", finish);
   });
   exited.catch(() => undefined); // whoever waits sees it
-  const kill = (signal: NodeJS.Signals): void => signalGroup(child.pid, signal);
+  const kill = (signal: NodeJS.Signals): void => {
+    if (options.foreground) child.kill(signal);
+    else signalGroup(child.pid, signal);
+  };
   const handle: Child = {
     pid: child.pid ?? -1,
     process: child,

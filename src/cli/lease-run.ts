@@ -1,6 +1,6 @@
 /**
  * `rackyard lease … -- CMD` (lease.md §4, surface.md §2): takes a rack, runs CMD with it in a
- * process group of its own, passes signals on, gives the rack back in every case. Exits with
+ * process group of its own (on a terminal: in ours, the foreground), passes signals on, gives the rack back in every case. Exits with
  * CMD's own status, unless the rack never came or was lost; the status file says which, since
  * CMD may itself exit 69 or 75.
  */
@@ -8,13 +8,15 @@ import { access, constants } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { launch } from "../base/command.ts";
-import type { Child, Exit } from "../base/command.ts";
+import type { Exit } from "../base/command.ts";
 import { fail, isRackyardError } from "../base/errors.ts";
 import { writeFileAtomic } from "../base/files.ts";
 import { openHolder } from "../lease/holder/holder.ts";
 import type { HeldLease } from "../lease/holder/holder.ts";
 import type { LeaseRequestInput, LeaseView } from "../model/lease.ts";
 import { secondsOf, textOption } from "./arguments.ts";
+import { exitOfSignal, takeSignals } from "./command-signals.ts";
+import type { Signals } from "./command-signals.ts";
 import type { CliContext } from "./context.ts";
 import { waitingText } from "./lease-text.ts";
 import { timeText } from "./output.ts";
@@ -23,23 +25,6 @@ import { findProgram, writeRackFiles } from "./rack-files.ts";
 
 type Outcome = "exited" | "lost" | "refused" | "waited-too-long" | "unsatisfiable";
 type Status = { outcome: Outcome; exitCode: number; lease: string | null };
-
-const SIGNALS: readonly NodeJS.Signals[] = [
-  "SIGINT",
-  "SIGTERM",
-  "SIGHUP",
-  "SIGQUIT",
-  "SIGUSR1",
-  "SIGUSR2",
-];
-const NUMBERS: Readonly<Record<string, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGUSR1: 10,
-  SIGUSR2: 12,
-  SIGTERM: 15,
-};
 
 export async function runWithLease(context: CliContext, input: Input): Promise<number> {
   const [program, ...args] = input.rest;
@@ -65,7 +50,7 @@ export async function runWithLease(context: CliContext, input: Input): Promise<n
   } catch (error) {
     const code = isRackyardError(error) ? error.exitCode : 70;
     status.outcome = outcomeOf(error);
-    status.exitCode = signals.first === undefined ? code : 128 + (NUMBERS[signals.first] ?? 15);
+    status.exitCode = signals.first === undefined ? code : exitOfSignal(signals.first);
     if (signals.first !== undefined) return status.exitCode;
     throw error;
   } finally {
@@ -123,9 +108,11 @@ async function runOn(
       (entry): entry is [string, string] => entry[1] !== undefined,
     ),
   );
-  if (signals.first !== undefined) return 128 + (NUMBERS[signals.first] ?? 15);
-  const child = launch(path, args, { env, stdio: "inherit" });
-  signals.passTo(child);
+  if (signals.first !== undefined) return exitOfSignal(signals.first);
+  // A group of its own would be in the background: stopped when it reads from the terminal.
+  const foreground = process.stdin.isTTY;
+  const child = launch(path, args, { env, stdio: "inherit", foreground });
+  signals.passTo(child, foreground);
   const stop = (): void => void child.end("abort");
   held.lost.addEventListener("abort", stop, { once: true });
   if (held.lost.aborted) stop();
@@ -151,52 +138,6 @@ function outcomeOf(error: unknown): Outcome {
   if (isRackyardError(error, "wait-timeout")) return "waited-too-long";
   if (isRackyardError(error, "lease-lost") || isRackyardError(error, "lease-over")) return "lost";
   return "refused";
-}
-
-type Signals = {
-  /** Aborted by the first signal, while no command runs. */
-  readonly stop: AbortSignal;
-  readonly first: NodeJS.Signals | undefined;
-  /** From now on they go to this command's group; a second INT or TERM kills it. */
-  passTo(child: Child): void;
-  giveBack(): void;
-};
-
-/** This command minds signals itself: the rack must be given back whatever comes. */
-function takeSignals(): Signals {
-  const stop = new AbortController();
-  let first: NodeJS.Signals | undefined;
-  let ends = 0;
-  let child: Child | undefined;
-  const before = SIGNALS.map((name) => [name, process.listeners(name)] as const);
-  const onSignal = (name: NodeJS.Signals): void => {
-    const ending = name === "SIGINT" || name === "SIGTERM";
-    if (ending) ends++;
-    if (child) return child.kill(ending && ends > 1 ? "SIGKILL" : name);
-    if (first !== undefined && ends > 1) process.exit(128 + (NUMBERS[name] ?? 15));
-    first ??= name;
-    stop.abort(new DOMException(`stopped by ${name}`, "AbortError"));
-  };
-  for (const name of SIGNALS) {
-    process.removeAllListeners(name);
-    process.on(name, onSignal);
-  }
-  return {
-    stop: stop.signal,
-    get first() {
-      return first;
-    },
-    passTo(running) {
-      child = running;
-      ends = 0;
-    },
-    giveBack() {
-      for (const [name, listeners] of before) {
-        process.off(name, onSignal);
-        for (const listener of listeners) process.on(name, listener);
-      }
-    },
-  };
 }
 
 /** Place, reason and predicted start, a line whenever they change. */
