@@ -1,8 +1,8 @@
 /**
  * `rackyard lease … -- CMD` (lease.md §4, surface.md §2): takes a rack, runs CMD with it in a
- * process group of its own (on a terminal: in ours, the foreground), passes signals on, gives the rack back in every case. Exits with
- * CMD's own status, unless the rack never came or was lost; the status file says which, since
- * CMD may itself exit 69 or 75.
+ * process group of its own (on a terminal: in ours, the foreground), passes signals on, gives the
+ * rack back in every case. Exits with CMD's own status, unless the rack never came or was lost;
+ * the status file says which, since CMD may itself exit 69 or 75.
  */
 import { access, constants } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
