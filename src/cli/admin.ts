@@ -1,5 +1,6 @@
 /**
- * `rackyard token …` and `rackyard reload`: the administrator's commands, through the API.
+ * `rackyard token …`, `rackyard reload` and `rackyard events`: the system's own commands, through
+ * the API.
  */
 import { fail } from "../base/errors.ts";
 import { isUuid } from "../base/ids.ts";
@@ -14,6 +15,7 @@ export function addAdminCommands(program: Program): void {
   program.add("token list", tokenList);
   program.add("token revoke", tokenRevoke);
   program.add("reload", reload);
+  program.add("events", eventsVerb);
 }
 
 const tokenCreate: Verb = {
@@ -79,6 +81,19 @@ const tokenRevoke: Verb = {
     const id = named[0]?.id ?? (await wholeId(given, "token", () => Promise.resolve(all)));
     await api.tokens.revoke(id);
     out.result({ revoked: id }, () => `token ${id.slice(0, 8)} works no more`);
+  },
+};
+
+const eventsVerb: Verb = {
+  summary: "What is under way now; -f follows what happens",
+  example: "rackyard events -f --topic build,lease",
+  options: [
+    ["-f, --follow", "go on: a line an event"],
+    ["--topic <names>", "change, item, build, lease, testenv, host, node; comma between"],
+  ],
+  async run(context, input) {
+    const { showEvents } = await import("./events.ts");
+    return showEvents(context, input);
   },
 };
 

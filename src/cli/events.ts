@@ -11,21 +11,9 @@ import { pause } from "../base/wait.ts";
 import { flagOption, textOption } from "./arguments.ts";
 import type { CliContext } from "./context.ts";
 import { timeText } from "./output.ts";
-import type { Input, Program } from "./program.ts";
+import type { Input } from "./program.ts";
 
-export function addEventsCommand(program: Program): void {
-  program.add("events", {
-    summary: "What is under way now; -f follows what happens",
-    example: "rackyard events -f --topic build,lease",
-    options: [
-      ["-f, --follow", "go on: a line an event"],
-      ["--topic <names>", "change, item, build, lease, testenv, host, node; comma between"],
-    ],
-    run: showEvents,
-  });
-}
-
-async function showEvents(context: CliContext, { options }: Input): Promise<void> {
+export async function showEvents(context: CliContext, { options }: Input): Promise<void> {
   const { client, out, signal } = context;
   const topics = textOption(options, "topic")?.split(",").filter(Boolean) ?? [];
   const api = await client();

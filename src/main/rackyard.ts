@@ -14,7 +14,6 @@ import { addChangeCommands } from "../cli/change.ts";
 import { addFleetCommands } from "../cli/fleet.ts";
 import { addLeaseCommands } from "../cli/lease.ts";
 import { addCompletionCommand } from "../cli/completion.ts";
-import { addEventsCommand } from "../cli/events.ts";
 import { openProgram } from "../cli/program.ts";
 import { terminalText } from "../cli/terminal-text.ts";
 import { addTestenvCommands } from "../cli/te.ts";
@@ -43,7 +42,6 @@ async function main(argv: readonly string[]): Promise<number> {
   addLeaseCommands(program);
   addTestenvCommands(program);
   addFleetCommands(program);
-  addEventsCommand(program);
   addAdminCommands(program);
   addCompletionCommand(program);
   try {
