@@ -74,18 +74,15 @@ export function openInvariants(world: Watched) {
       overSince.set(name, sinceMs);
       const fairMs = Math.max(sinceMs, rack.gateFailedMs + limits.fenceRetryLastMs);
       if (timeline.nowMs - fairMs > FENCE_MS) {
-        fault(
-          `${overMs > 0 ? "L7" : "L4"} ${name} still lets in lease ${key.lease} of epoch ${key.epoch}`,
-        );
+        const id = overMs > 0 ? "L7" : "L4";
+        fault(`${id} ${name} still lets in lease ${key.lease} of epoch ${key.epoch}`);
       }
     }
     if (rack.keys.size === 0) overSince.delete(name);
     if (testenv.phase.state !== "ready") return;
     const { certificate } = testenv.phase;
     if (certificate.epoch !== testenv.epoch) {
-      fault(
-        `L5 ${name} is ready in epoch ${testenv.epoch} with a certificate of ${certificate.epoch}`,
-      );
+      fault(`L5 ${name} is ready by a certificate of ${certificate.epoch}`);
     }
     if (rack.dirtyOf !== null) fault(`L5 ${name} is ready with traces of ${rack.dirtyOf}`);
     if (rack.keys.size > 0) fault(`L5 ${name} is ready and lets somebody in`);
@@ -109,15 +106,13 @@ export function openInvariants(world: Watched) {
       const before = epochs.get(te.id);
       if (before && (te.epoch < before.epoch || te.hostEpoch < before.hostEpoch)) {
         fault(
-          `L2 ${te.id} fell from epoch ${before.epoch}/${before.hostEpoch} to ${te.epoch}/${te.hostEpoch}`,
+          `L2 ${te.id} fell to epoch ${te.epoch}/${te.hostEpoch} from ${JSON.stringify(before)}`,
         );
       }
       epochs.set(te.id, { epoch: te.epoch, hostEpoch: te.hostEpoch });
       if (te.life.kind !== "ready") continue;
       if (te.certificate?.epoch !== te.hostEpoch) {
-        fault(
-          `L5 ${te.id} is ready, its certificate is of ${te.certificate?.epoch}, not ${te.hostEpoch}`,
-        );
+        fault(`L5 ${te.id} is ready by a certificate of ${te.certificate?.epoch}`);
       }
       if (on.has(te.id)) fault(`L1 ${te.id} is ready and in the hands of ${on.get(te.id)}`);
     }
@@ -156,7 +151,8 @@ export function openInvariants(world: Watched) {
     if (kind !== "ending" && nowMs - sinceMs > policy.holderTtlMs + LATE_MS) {
       fault(`${kind === "active" ? "L14" : "L11"} ${holder.name} is gone and its lease is ${kind}`);
     }
-    if (kind === "active" && run.broker!.nowMs() > lease.state.deadlineMs + LATE_MS) {
+    const up = nowMs - run.readyMs > LATE_MS;
+    if (up && kind === "active" && run.broker!.nowMs() > lease.state.deadlineMs + LATE_MS) {
       fault(`L8 ${lease.id} is active after its deadline`);
     }
     if (kind === "active" && !lease.state.taken) {

@@ -14,7 +14,7 @@ import type { Disk } from "./disk.ts";
 import { noFaults } from "./faults.ts";
 import type { Faults } from "./faults.ts";
 import { liveHolder, newHolder } from "./holder.ts";
-import type { Holder } from "./holder.ts";
+import type { Holder, HolderWorld } from "./holder.ts";
 import { newMachine, startAgent } from "./host.ts";
 import type { Surroundings } from "./host.ts";
 import { openInvariants } from "./invariants.ts";
@@ -44,14 +44,28 @@ const TAIL = 80;
 /** More is a loop that never ends. */
 const MOST_EVENTS = 400_000;
 
-function makeWorld(seed: number) {
-  const random = seededRandom(`world ${seed}`);
-  const timeline = openTimeline();
-  const faults: Faults = {
+function drawFaults(random: SeededRandom): Faults {
+  return {
     killChance: random.pick([0, 0.002, 0.01]),
     rackChance: random.pick([0, 0.02, 0.1]),
     answerChance: random.pick([0, 0.05]),
   };
+}
+
+function drawMachines(random: SeededRandom): Machine[] {
+  return Array.from({ length: random.between(1, 2) }, (_, at) =>
+    newMachine(`h${at + 1}`, random.between(1, 3), random.fork(`host ${at}`)),
+  );
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : "?";
+}
+
+function makeWorld(seed: number) {
+  const random = seededRandom(`world ${seed}`);
+  const timeline = openTimeline();
+  const faults = drawFaults(random);
   const trace = openTrace(() => timeline.nowMs);
   const violations: string[] = [];
   const violated = (what: string): void => {
@@ -59,14 +73,12 @@ function makeWorld(seed: number) {
     violations.push(`${Math.round(timeline.nowMs)} ms: ${what}`);
   };
   const crashed = (who: string, error: unknown): void =>
-    violated(`${who} crashed: ${error instanceof Error ? (error.stack ?? error.message) : "?"}`);
+    violated(`${who} crashed: ${stackOf(error)}`);
   let kills = 0;
   let broker: BrokerRun | undefined;
   const holders: Holder[] = [];
   const brokerMachine: BrokerMachine = { disk: emptyDisk(), bootedMs: 0, wallOffMs: 0 };
-  const machines = Array.from({ length: random.between(1, 2) }, (_, at) =>
-    newMachine(`h${at + 1}`, random.between(1, 3), random.fork(`host ${at}`)),
-  );
+  const machines = drawMachines(random);
   const invariants = openInvariants({
     timeline,
     machines,
@@ -163,15 +175,13 @@ function makeWorld(seed: number) {
       kill();
     },
   };
-  const asked = random.between(6, 22);
-  for (let n = 0; n < asked; n++) {
-    timeline.at(random.between(500, BAD_MS * 0.8), () => {
-      const holder = newHolder(`p${n + 1}`);
-      holders.push(holder);
-      const note = trace.note;
-      void liveHolder(holder, { timeline, random, faults, broker: () => broker, note });
-    });
-  }
+  const asked = planHolders(holders, {
+    timeline,
+    random,
+    faults,
+    broker: () => broker,
+    note: trace.note,
+  });
   planBadDay(bad);
 
   return {
@@ -219,6 +229,19 @@ export async function runWorld(seed: number): Promise<Outcome> {
   const leases = holders.filter(({ lease }) => lease !== undefined).length;
   const kills = world.kills();
   return { seed, violations, events, leases, kills, digest: trace.digest(), tail: trace.tail() };
+}
+
+/** Gives how many there will be. */
+function planHolders(holders: Holder[], world: HolderWorld): number {
+  const asked = world.random.between(6, 22);
+  for (let n = 0; n < asked; n++) {
+    world.timeline.at(world.random.between(500, BAD_MS * 0.8), () => {
+      const holder = newHolder(`p${n + 1}`);
+      holders.push(holder);
+      void liveHolder(holder, world);
+    });
+  }
+  return asked;
 }
 
 type BadDay = {
@@ -325,6 +348,12 @@ function keepInOrder(day: BadDay): void {
     if (te.draining) run?.broker?.fleet.drain(te.id, false, operator).catch(() => undefined);
     if (te.life.kind !== "quarantined" || !run?.sessions.connected(te.hostId)) continue;
     run.sessions.send(te.hostId, { kind: "reset", testenv: te.number });
+  }
+  // whoever has said in a lost database that it may be taken says so no more
+  for (const lease of run?.ledger()?.leases.values() ?? []) {
+    if (lease.takeable || lease.state.kind !== "waiting") continue;
+    const forMs = run!.broker!.nowMs() - lease.createdAtMs;
+    if (forMs > BAD_MS) run!.broker!.leases.revoke(lease.id, operator).catch(() => undefined);
   }
   day.timeline.at(5_000, () => keepInOrder(day));
 }

@@ -17,6 +17,7 @@ import {
   stateOf,
   terms,
 } from "../../test/samples/rack-agent.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 
 test("L4 L6 no record can be written: the fence is raised all the same, told as a trouble, and the rest follows by itself", async () => {
@@ -163,4 +164,25 @@ test("L4 T8 a fence that fails is raised until it stands; a full disk of the hos
   expect(closes).toBeGreaterThan(8);
   expect(makes).toBeGreaterThan(8);
   expect(host.told.map(({ state }) => state)).not.toContain("quarantined");
+});
+
+test("L7 a lease whose opening cannot be recorded ends at its deadline all the same", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let full = true;
+  const keys: number[] = [];
+  const fails = (call: string): boolean => {
+    if (call === "save opened") keys.push(host.keys.size);
+    return full && call === "save opened";
+  };
+  const agent = await startAgent(host, { fails });
+  // the host adds its slack of some seconds: what is asked for is over before it began
+  const over = { ...terms, durationMs: 300 - limits.deadlineSlackMs };
+  await agent.actor.post({ kind: "prepare", terms: over });
+  await until(() => keys[0] === 1, { timeoutMs: 1_000, what: "the key" });
+  await until(() => host.keys.size === 0, { timeoutMs: 5_000, what: "the fence" });
+  expect(host.record?.phase.state).toBe("preparing");
+  full = false;
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
 });
