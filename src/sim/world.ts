@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import type { Log } from "../base/log.ts";
 import type { LeaseView } from "../model/lease.ts";
+import type { Wire } from "../session/wire-port.ts";
 import { startBroker } from "./broker-program.ts";
 import type { BrokerMachine, BrokerRun } from "./broker-program.ts";
 import { openTimeline } from "./clock.ts";
@@ -58,6 +59,28 @@ function drawMachines(random: SeededRandom): Machine[] {
   );
 }
 
+/** Yesterday's copies, put back before the next start; one disk a world, never both ends (L2). */
+function openBackups(note: (text: string) => void) {
+  const owed = new Map<Disk, Disk["contents"]>();
+  return {
+    owe: (disk: Disk, contents: Disk["contents"]) => void owed.set(disk, contents),
+    restore(disk: Disk, then: () => void): boolean {
+      const contents = owed.get(disk);
+      if (!contents) return false;
+      owed.delete(disk);
+      disk.contents = contents;
+      note("a disk is restored from yesterday");
+      then();
+      return true;
+    },
+  };
+}
+
+function listenerOf(run: BrokerRun | undefined) {
+  if (!run?.life.alive || !run.broker) return undefined;
+  return { life: run.life, take: (wire: Wire): void => run.sessions.take(wire) };
+}
+
 function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : "?";
 }
@@ -67,6 +90,7 @@ function makeWorld(seed: number) {
   const timeline = openTimeline();
   const faults = drawFaults(random);
   const trace = openTrace(() => timeline.nowMs);
+  const backups = openBackups(trace.note);
   const violations: string[] = [];
   const violated = (what: string): void => {
     trace.note(`VIOLATED ${what}`);
@@ -90,10 +114,7 @@ function makeWorld(seed: number) {
   const network = openNetwork({
     timeline,
     random: random.fork("network"),
-    listening: () =>
-      broker?.life.alive && broker.broker
-        ? { life: broker.life, take: (wire) => broker?.sessions.take(wire) }
-        : undefined,
+    listening: () => listenerOf(broker),
   });
 
   function beginBroker(): void {
@@ -110,9 +131,8 @@ function makeWorld(seed: number) {
       onReady: (run) => invariants.onReady(run),
       died() {
         kills++;
-        trace.note("the broker is killed");
         timeline.at(random.between(50, 4_000), () => {
-          restoreIfDue(brokerMachine.disk, () => invariants.onRestored());
+          backups.restore(brokerMachine.disk, () => invariants.onRestored());
           beginBroker();
         });
       },
@@ -130,29 +150,15 @@ function makeWorld(seed: number) {
     crashed,
     died(machine) {
       kills++;
-      trace.note(`the agent of ${machine.name} is killed`);
       timeline.at(random.between(50, 3_000), () => {
-        const restored = restoreIfDue(machine.disk, () => undefined);
+        const restored = backups.restore(machine.disk, () => undefined);
         const boots = restored || rebooting.delete(machine);
         if (boots) bootAgain(machine, random);
-        trace.note(`the agent of ${machine.name} starts${boots ? " on a booted machine" : ""}`);
         startAgent(machine, surroundings, boots);
       });
     },
   };
   const rebooting = new Set<Machine>();
-
-  /** Yesterday's copies, until they are needed; one disk a world, never both ends (L2). */
-  const restoring = new Map<Disk, Disk["contents"]>();
-  function restoreIfDue(disk: Disk, then: () => void): boolean {
-    const contents = restoring.get(disk);
-    if (!contents) return false;
-    restoring.delete(disk);
-    disk.contents = contents;
-    trace.note("a disk is restored from yesterday");
-    then();
-    return true;
-  }
 
   timeline.at(0, () => {
     beginBroker();
@@ -166,12 +172,9 @@ function makeWorld(seed: number) {
     broker: () => broker,
     network,
     note: trace.note,
-    reboot: (machine) => {
-      rebooting.add(machine);
-      machine.agent?.life.kill();
-    },
+    rebooting,
     restore(disk, contents, kill) {
-      restoring.set(disk, contents);
+      backups.owe(disk, contents);
       kill();
     },
   };
@@ -252,7 +255,8 @@ type BadDay = {
   readonly broker: () => BrokerRun | undefined;
   readonly network: ReturnType<typeof openNetwork>;
   readonly note: (text: string) => void;
-  readonly reboot: (machine: Machine) => void;
+  /** Killed now, booted before the next start. */
+  readonly rebooting: Set<Machine>;
   readonly restore: (disk: Disk, contents: Disk["contents"], kill: () => void) => void;
 };
 
@@ -287,7 +291,13 @@ const operator = { name: "operator", role: "operator", groups: [] } as const;
 const happenings: readonly { name: string; act(day: BadDay, machine: Machine): void }[] = [
   { name: "kill -9 of the broker", act: ({ broker }) => broker()?.life.kill() },
   { name: "kill -9 of an agent", act: (_day, machine) => machine.agent?.life.kill() },
-  { name: "a host boots", act: (day, machine) => day.reboot(machine) },
+  {
+    name: "a host boots",
+    act({ rebooting }, machine) {
+      rebooting.add(machine);
+      machine.agent?.life.kill();
+    },
+  },
   { name: "a connection is cut", act: ({ network }, { name }) => network.cut(name, false) },
   { name: "a connection swallows all", act: ({ network }, { name }) => network.cut(name, true) },
   {
