@@ -38,6 +38,8 @@ export async function retry<T>(
     onFailure?: (error: unknown, failures: number) => void;
     /** Whose timers the pauses are, where time may be simulated. */
     clock?: Pick<Clock, "after">;
+    /** Of the pauses' jitter, where time is simulated. */
+    fraction?: () => number;
   },
 ): Promise<T> {
   for (let number = 1; ; number++) {
@@ -48,7 +50,7 @@ export async function retry<T>(
       options.signal?.throwIfAborted();
       if (number >= options.tries || options.worth?.(error) === false) throw error;
       options.onFailure?.(error, number);
-      const ms = backoffMs(number, options.firstMs, options.lastMs);
+      const ms = backoffMs(number, options.firstMs, options.lastMs, options.fraction);
       await (options.clock
         ? pauseOn(options.clock, ms, options.signal)
         : pause(ms, options.signal));
@@ -71,6 +73,7 @@ export async function untilDone<T>(
     readonly lastMs?: number;
     readonly worth?: (error: unknown) => boolean;
     readonly clock?: Pick<Clock, "after">;
+    readonly fraction?: () => number;
   },
 ): Promise<T> {
   const { troubles } = options;

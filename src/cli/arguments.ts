@@ -23,6 +23,12 @@ export function numberOf(text: string | undefined): number {
   return Number(digits[1]);
 }
 
+/** A whole number from 1 on. */
+export function countOf(text: string, what: string): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) return fail("usage", `${what}: ${text} is no number`);
+  return Number(text);
+}
+
 /** `90`, `90s`, `30m`, `2h`, `7d` in seconds. */
 export function secondsOf(text: string, what: string): number {
   const match = /^([0-9]{1,9})(s|m|h|d)?$/.exec(text);

@@ -2,7 +2,7 @@
  * Commands of one machine and its programs (surface.md §2): what is behind each is loaded when it
  * is asked for, so that a client starts without the server's parts.
  */
-import { flagOption, textOption } from "../cli/arguments.ts";
+import { countOf, flagOption, textOption } from "../cli/arguments.ts";
 import { checkConfigVerb } from "../cli/check-config.ts";
 import type { Program, Verb } from "../cli/program.ts";
 import { version } from "./version.ts";
@@ -15,6 +15,7 @@ export function addMachineCommands(program: Program): void {
   program.add("status", status);
   program.add("down", down);
   program.add("test", test);
+  program.add("sim", sim);
   program.add("doctor", doctor);
   program.add("install-service", installService);
   program.add("version", versionVerb);
@@ -97,6 +98,20 @@ const test: Verb = {
       deep: flagOption(options, "deep"),
       json: globals.json,
     });
+  },
+};
+
+const sim: Verb = {
+  summary: "Try the leases in simulated worlds, each a bad day from its seed",
+  example: "rackyard sim --seeds 2000\nrackyard sim --from 17 --seeds 1   repeat one that failed",
+  options: [
+    ["--seeds <n>", "how many worlds (100)"],
+    ["--from <n>", "the first seed (1)"],
+  ],
+  async run(context, { options }) {
+    const { runSim } = await import("./sim/command.ts");
+    const seeds = countOf(textOption(options, "seeds") ?? "100", "--seeds");
+    return runSim(context, { seeds, from: countOf(textOption(options, "from") ?? "1", "--from") });
   },
 };
 

@@ -65,7 +65,12 @@ export function dialBroker(options: DialOptions): BrokerSession {
   function again(reason: string): void {
     if (closed || redial) return;
     failures++;
-    const pauseMs = backoffMs(failures, limits.sessionRedialFirstMs, limits.sessionRedialLastMs);
+    const pauseMs = backoffMs(
+      failures,
+      limits.sessionRedialFirstMs,
+      limits.sessionRedialLastMs,
+      () => random.fraction(),
+    );
     log.info({ reason, failures }, "no session with the broker: dialling again");
     redial = clock.after(pauseMs * (0.75 + random.fraction() / 2), dial);
   }

@@ -18,6 +18,7 @@ import {
   stateOf,
   terms,
 } from "../../test/samples/rack-agent.ts";
+import { limits } from "../base/limits.ts";
 import { until } from "../base/wait.ts";
 import { lastPower } from "./power.ts";
 
@@ -200,4 +201,25 @@ test("H-4.5 power in a report is the last list's, without a wait, and unknown on
   expect(seenFor(89_000)).toEqual(new Set([spec.name]));
   expect(seenFor(91_000)).toBeUndefined();
   expect(seenFor(undefined)).toBeUndefined();
+});
+
+test("L7 a lease whose opening cannot be recorded ends at its deadline all the same", async () => {
+  const host = newHost();
+  await makeReady(host);
+  let full = true;
+  const keys: number[] = [];
+  const fails = (call: string): boolean => {
+    if (call === "save opened") keys.push(host.keys.size);
+    return full && call === "save opened";
+  };
+  const agent = await startAgent(host, { fails });
+  // the host adds its slack of some seconds: what is asked for is over before it began
+  const over = { ...terms, durationMs: 300 - limits.deadlineSlackMs };
+  await agent.actor.post({ kind: "prepare", terms: over });
+  await until(() => keys[0] === 1, { timeoutMs: 1_000, what: "the key" });
+  await until(() => host.keys.size === 0, { timeoutMs: 5_000, what: "the fence" });
+  expect(host.record?.phase.state).toBe("preparing");
+  full = false;
+  await settle(host, agent, ["ready"]);
+  expectProved(host, 7);
 });

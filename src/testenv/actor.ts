@@ -11,6 +11,8 @@ import { pauseOn } from "../base/clock.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { describeError, isRackyardError, RackyardError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { systemRandom } from "../base/random.ts";
+import type { Random } from "../base/random.ts";
 import { backoffMs, untilDone } from "../base/retry.ts";
 import type { Troubles } from "../base/troubles.ts";
 import { resume, step } from "./life.ts";
@@ -55,11 +57,14 @@ export function openActor(options: {
   readonly records: TestenvRecords;
   readonly work: ActorWork;
   readonly clock: Clock;
+  /** Of the pauses between tries; by default the machine's. */
+  readonly random?: Pick<Random, "fraction">;
   readonly troubles: Pick<Troubles, "begin" | "end">;
   /** Our own mistake: the program must end. */
   readonly onCrash: (error: unknown) => void;
 }): Actor {
-  const { records, work, clock, troubles } = options;
+  const { records, work, clock, troubles, random = systemRandom } = options;
+  const fraction = (): number => random.fraction();
   const { number } = options.testenv;
   let te = options.testenv;
   let recorded = options.testenv;
@@ -82,6 +87,11 @@ export function openActor(options: {
       const effects = next.effects.filter(({ kind }) => kind !== "fence");
       steps.push({ before, event: event.kind, after: te, effects, settled });
       if (takesAway) fence();
+      // The key is there: its end waits for no record either (L7).
+      const { phase } = te;
+      if (phase.state === "leased" && before.phase.state !== "leased") {
+        watchDeadline(phase.terms, phase.deadline);
+      }
       running ??= drain();
     } catch (error) {
       settled.reject(error);
@@ -119,6 +129,7 @@ export function openActor(options: {
       signal,
       troubles,
       clock,
+      fraction,
       firstMs: limits.recordRetryFirstMs,
       lastMs: limits.recordRetryLastMs,
     });
@@ -186,6 +197,7 @@ export function openActor(options: {
       signal: closing.signal,
       troubles,
       clock,
+      fraction,
     }).catch(() => undefined); // closing
   }
 
@@ -202,6 +214,7 @@ export function openActor(options: {
         signal: stop.signal,
         troubles,
         clock,
+        fraction,
         firstMs: limits.fenceRetryFirstMs,
         lastMs: limits.fenceRetryLastMs,
       });
@@ -243,7 +256,7 @@ export function openActor(options: {
       } catch (error) {
         signal.throwIfAborted();
         if (tries >= removeTries) throw error;
-        await pauseOn(clock, backoffMs(tries), signal);
+        await pauseOn(clock, backoffMs(tries, undefined, undefined, fraction), signal);
       }
     }
   }

@@ -105,7 +105,7 @@ describe("who imports whom", () => {
     ["src/ci/scheduler.ts", "../review/review-port.ts", "src/review/review-port.ts"],
     ["src/testenv/deep/er/a.ts", "../../../hypervisor/cell/b.ts", "src/hypervisor/cell/b.ts"],
     ["src/cli/a.ts", "../api/client.ts", "src/api/client.ts"],
-    ["src/main/sim.ts", "../sim/world.ts", "src/sim/world.ts"],
+    ["src/main/sim/command.ts", "../../sim/world.ts", "src/sim/world.ts"],
     ["src/git/a.test.ts", "../sim/world.ts", "src/sim/world.ts"],
     ["src/sim/a.ts", "../hypervisor/hypervisor-port.ts", "src/hypervisor/hypervisor-port.ts"],
     ["test/live/a.test.ts", "../../src/testenv/b.ts", "src/testenv/b.ts"],

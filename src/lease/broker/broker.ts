@@ -82,6 +82,7 @@ export async function openBroker(options: BrokerOptions) {
   const loop = openLoop({
     store,
     clock,
+    random,
     log,
     nowMs,
     ledger: await readLedger(store, policy, nowMs()),
@@ -158,6 +159,9 @@ export async function openBroker(options: BrokerOptions) {
     sessions,
     /** To a host, after its welcome where its hello is being answered; false: it is away. */
     send: hostSide.send,
+    /** What it has decided and recorded so far. */
+    ledger: (): Ledger => loop.ledger,
+    nowMs,
     /** Removes leases' files to which nothing was added since then. */
     sweepFiles: (beforeMs: number, signal: AbortSignal) => files.sweep(beforeMs, signal),
     /** To be called before the API closes its streams: nobody loses a place by our stopping. */

@@ -6,6 +6,7 @@ import { samplePolicy, sampleRequest } from "../../../test/samples/leases.ts";
 import { sampleFacts, sampleReport } from "../../../test/samples/hosts.ts";
 import { limits } from "../../base/limits.ts";
 import { silentLog } from "../../base/log.ts";
+import { systemRandom } from "../../base/random.ts";
 import { openTroubles } from "../../base/troubles.ts";
 import type { LeaseRequest } from "../../model/lease.ts";
 import type { Store } from "../../store/store.ts";
@@ -45,6 +46,7 @@ beforeEach(() => {
   loop = openLoop({
     store: counting.store,
     clock,
+    random: systemRandom,
     log: silentLog,
     nowMs: steadyTime(clock),
     ledger: emptyLedger(policy),
@@ -174,4 +176,22 @@ test("a host whose coming could not be recorded is there as soon as the store is
   counting.seen.away = false;
   await clock.advance(20_000);
   expect(loop.ledger.hosts.get(hostId)).toMatchObject({ open: true, state: "connected" });
+});
+
+test("L14 signs of life count also while the store is away: who was there keeps place and host", async () => {
+  await connect();
+  await ask("waits");
+  await ask("due", { waitSeconds: 20 });
+  const { hostId } = sampleFacts();
+  await clock.advance(15_000);
+  counting.seen.away = true;
+  for (let beat = 0; beat < 24; beat++) {
+    await clock.advance(limits.heartbeatMs);
+    await post({ kind: "heard", hostId, vitals: null }).catch(() => undefined);
+    await post({ kind: "look", id: "waits" }).catch(() => undefined);
+  }
+  counting.seen.away = false;
+  await post({ kind: "tick" });
+  expect([...loop.ledger.leases.keys()]).toEqual(["waits"]);
+  expect(loop.ledger.hosts.get(hostId)).toMatchObject({ state: "connected", open: true });
 });

@@ -1,18 +1,19 @@
 /**
  * The broker's one loop (L6): events queue in one mailbox; what is queued is decided in order,
  * recorded in one transaction, then acted upon, then answered. A record that cannot be written
- * leaves the ledger as it was, and whoever asked is told. Time is an event too: one timer, set
- * to the next moment at which the ledger has something due.
+ * leaves the ledger as it was, but for signs of life, and whoever asked is told. Time is an event
+ * too: one timer, set to the next moment at which the ledger has something due.
  */
 import { setImmediate as immediate } from "node:timers/promises";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { describeError, RackyardError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
+import type { Random } from "../../base/random.ts";
 import { backoffMs } from "../../base/retry.ts";
 import type { Troubles } from "../../base/troubles.ts";
 import type { Log } from "../../base/log.ts";
 import type { Store } from "../../store/store.ts";
-import { decide } from "../ledger/decide.ts";
+import { decide, noteSigns } from "../ledger/decide.ts";
 import type { LedgerEffect, LedgerEvent, RecordEffect, Refusal } from "../ledger/ledger-event.ts";
 import type { LeaseRecord, Ledger } from "../ledger/ledger-state.ts";
 import { leaseLife, writeRecords } from "./records.ts";
@@ -36,6 +37,8 @@ export type Loop = AsyncDisposable & {
 export type LoopOptions = {
   readonly store: Store;
   readonly clock: Clock;
+  /** Of the pauses after a failure. */
+  readonly random: Pick<Random, "fraction">;
   readonly log: Log;
   readonly nowMs: () => number;
   readonly ledger: Ledger;
@@ -99,6 +102,7 @@ export function openLoop(options: LoopOptions): Loop {
     } catch (error) {
       failures++;
       troubles.begin(RECORDING, describeError(error));
+      ledger = noteSigns(ledger, events, atMs);
       const away = new RackyardError("unavailable", "the store is away", { cause: error });
       for (const { key, event, reject } of batch) {
         if (key !== undefined) owed.set(key, event);
@@ -152,10 +156,13 @@ export function openLoop(options: LoopOptions): Loop {
     return body?.state.kind === "ended" ? body : undefined;
   }
 
+  const pauseMs = (): number =>
+    backoffMs(failures, undefined, undefined, () => options.random.fraction());
+
   /** What is due but cannot be recorded is tried again, ever more rarely. */
   function schedule(): void {
     if (closed) return;
-    const atMs = failures > 0 ? nowMs() + backoffMs(failures) : ledger.dueMs;
+    const atMs = failures > 0 ? nowMs() + pauseMs() : ledger.dueMs;
     if (atMs === timerAtMs) return;
     timer?.cancel();
     timerAtMs = atMs;

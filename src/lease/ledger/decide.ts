@@ -4,7 +4,7 @@
  * `record`s before any other (L6). Time and queue are looked at after every event, so that no
  * order of events leaves a TE idle beside a waiter that fits.
  */
-import { assertNever } from "../../base/assert.ts";
+import { assert, assertNever } from "../../base/assert.ts";
 import { changeTestenv, closeDraft, openDraft } from "./draft.ts";
 import type { Draft } from "./draft.ts";
 import { onHolderEvent } from "./holder-events.ts";
@@ -31,6 +31,40 @@ export function decide(ledger: Ledger, events: readonly LedgerEvent[], nowMs: nu
     return refusal;
   });
   return { ledger: closeDraft(draft), effects: draft.effects, refusals };
+}
+
+/**
+ * What of these events is a sign of life: it needs no record, so it is not lost with the records of
+ * those it came together with. Else a store that is away would cost who is there its place.
+ */
+export function noteSigns(ledger: Ledger, events: readonly LedgerEvent[], nowMs: number): Ledger {
+  const draft = openDraft(ledger, nowMs);
+  for (const event of events) {
+    switch (event.kind) {
+      case "look":
+      case "stream-opened":
+      case "stream-closed":
+      case "renew":
+        onHolderEvent(draft, event);
+        break;
+      case "patch":
+      case "take":
+      case "check-extend":
+        onHolderEvent(draft, { kind: "look", id: event.id });
+        break;
+      case "heard": {
+        const host = draft.hosts.get(event.hostId);
+        if (host && host.state !== "lost") {
+          draft.hosts.set(host.id, { ...host, lastSeenMs: nowMs });
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  assert(draft.effects.length === 0, "a sign of life is recorded");
+  return closeDraft(draft);
 }
 
 function apply(draft: Draft, event: LedgerEvent): Refusal | null {
