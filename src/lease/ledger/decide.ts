@@ -50,6 +50,7 @@ export function noteSigns(ledger: Ledger, events: readonly LedgerEvent[], nowMs:
       case "patch":
       case "take":
       case "check-extend":
+      case "release": // whoever insists on giving it back is there
         onHolderEvent(draft, { kind: "look", id: event.id });
         break;
       case "heard": {
