@@ -72,6 +72,7 @@ const waits: BuildView = {
   job: "deploy-large",
   state: "waiting",
   startedAt: null,
+  lease: null,
   node: null,
   nodeAddress: null,
   te: null,
