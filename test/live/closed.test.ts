@@ -212,7 +212,10 @@ const allowedInside: readonly (readonly [RegExp, string])[] = [
   [/^(file|folder) \/run\/rackyard\/servers(\/[0-9a-f]{16}\.json)?$/, "as on the machine"],
   [/^folder \/run\/rackyard-gate(\/(bin|keys|home|sockets))?$/, "sshd's own look as the account"],
   [/^file \/run\/rackyard-gate\/bin\/(node|te-shell\.mts)$/, "the gate's program"],
-  [/^file \/run\/rackyard-gate\/keys\/te\d+$/, "public keys, which sshd reads as the account"],
+  [
+    /^file \/run\/rackyard-gate\/keys\/te(\d+|-probe)$/,
+    "public keys, which sshd reads as the account",
+  ],
   [/^file \/run\/rackyard-gate\/world$/, "a random name of this boot and cell"],
   [/^(file|folder) \/run\/rackyard-etc(\/(passwd|group|nsswitch\.conf))?$/, "the cell's /etc"],
   [/^folder \/run\/rackyard-guests$/, "names of three folders"],
